@@ -1,0 +1,77 @@
+//! What may never be exceeded: every capacity, size and time that is fixed when the program is compiled.
+
+use std::time::Duration;
+
+/// Calls that the registry holds at once (`KOLBOX_CALLS_MAX` when building; a power of two up to 4096).
+pub const CALLS_MAX: usize = calls_max(option_env!("KOLBOX_CALLS_MAX"));
+/// Calls that were sent straight to the recorder stand in a second table, so that they take no stream's place.
+pub const RECORDER_CALLS_MAX: usize = 4 * CALLS_MAX;
+/// Webhook answers that one call may have waiting for its socket's end (a fifth is answered at once).
+pub const DEFERRED_ANSWERS_MAX: usize = 4;
+/// Ended calls whose record waits for a recording; beyond it the oldest becomes final as it stands.
+pub const PENDING_RECORDS_MAX: usize = RECORDER_CALLS_MAX;
+
+/// Longest caller or callee name kept, in bytes (E.164 is 16; SIP URIs are cut here).
+pub const PARTY_BYTES_MAX: usize = 96;
+/// A stream token: 16 random bytes in unpadded base64url.
+pub const TOKEN_BYTES: usize = 22;
+
+/// Webhook bodies, in bytes: beyond it 413.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Header block of a request, in bytes: beyond it 431.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request: beyond it 431.
+pub const HEADERS_MAX: usize = 64;
+/// Time to read a request's header block, from the connection's accept or the end of the last answer.
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
+/// Time to read a request's body.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
+/// TLS handshakes count against the header's time.
+pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
+
+/// A WebSocket message: beyond it close code 1009.
+pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
+pub const WS_BUFFER_BYTES: usize = 4 * 1024;
+/// What may stand unsent on one WebSocket before the stream counts as lost.
+pub const WS_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// From the 101 to a valid `start`: beyond it close code 1008.
+pub const START_MAX: Duration = Duration::from_secs(10);
+
+/// Longest `Twiml` parameter that Twilio's REST API takes, in characters (error 32018).
+pub const REST_TWIML_CHARS_MAX: usize = 4000;
+/// REST: time to connect.
+pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
+/// REST: time to the whole answer.
+pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// REST answers other than a recording's audio, in bytes.
+pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
+/// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
+pub const RECORDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A prompt file, in bytes.
+pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
+pub const DESK_QUEUE_MAX: usize = 1024;
+/// Operations that may wait for the store's thread.
+pub const STORE_QUEUE_MAX: usize = 1024;
+/// A stored value, in bytes (sled puts larger ones into files that it never syncs).
+pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
+const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
+const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
+const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
+
+const fn calls_max(text: Option<&str>) -> usize {
+    let Some(text) = text else { return 64 };
+    let bytes = text.as_bytes();
+    let mut value = 0;
+    let mut index = 0;
+    while index < bytes.len() {
+        assert!(bytes[index].is_ascii_digit(), "KOLBOX_CALLS_MAX: a power of two up to 4096");
+        value = value * 10 + (bytes[index] - b'0') as usize;
+        index += 1;
+    }
+    value
+}

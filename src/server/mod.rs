@@ -1,0 +1,13 @@
+//! The side Twilio talks to: listener, TLS, webhooks, media sockets, prompts; and the way out to Twilio's REST API.
+
+pub mod desk_port;
+pub mod documents;
+pub mod listener;
+pub mod media_session;
+pub mod media_socket;
+pub mod prompts;
+pub mod public_host;
+pub mod rest_client;
+pub mod router;
+pub mod tls;
+pub mod webhooks;

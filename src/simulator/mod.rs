@@ -1,0 +1,5 @@
+//! (to come)
+
+pub mod document;
+pub mod faults;
+pub mod phone_call;

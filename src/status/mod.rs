@@ -1,0 +1,5 @@
+//! (to come)
+
+pub mod page;
+pub mod routes;
+pub mod snapshot;

@@ -1,0 +1,8 @@
+//! Twilio's vocabulary: bytes to values and back. Pure.
+
+pub mod media_stream;
+pub mod rest;
+pub mod sid;
+pub mod signature;
+pub mod twiml;
+pub mod webhook;
