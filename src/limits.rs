@@ -8,6 +8,8 @@ pub const CALLS_MAX: usize = calls_max(option_env!("KOLBOX_CALLS_MAX"));
 pub const RECORDER_CALLS_MAX: usize = 4 * CALLS_MAX;
 /// Webhook answers that one call may have waiting for its socket's end (a fifth is answered at once).
 pub const DEFERRED_ANSWERS_MAX: usize = 4;
+/// Calls that are over and still remembered, so that a late or repeated webhook makes no second record.
+pub const ENDED_CALLS_MAX: usize = 16 * CALLS_MAX;
 /// Ended calls whose record waits for a recording; beyond it the oldest becomes final as it stands.
 pub const PENDING_RECORDS_MAX: usize = RECORDER_CALLS_MAX;
 
