@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    calls::{FallbackReason as Reason, PromptForm, SocketEnd, SocketId, StreamKey},
+    calls::{
+        AttemptId, CallState, EndedCall, FallbackReason as Reason, PromptForm, Refusal, SocketEnd, SocketId,
+        StartClaim, StreamKey, StreamToken,
+    },
     limits::RECORDER_CALLS_MAX,
     twilio::{
         rest::CallLookup,
@@ -101,7 +104,7 @@ impl World {
         }
     }
 
-    fn redirect(outputs: &[(Duration, Output)]) -> (Duration, super::super::AttemptId, PromptForm) {
+    fn redirect(outputs: &[(Duration, Output)]) -> (Duration, AttemptId, PromptForm) {
         let found = outputs.iter().find_map(|(at, output)| match output {
             Output::Redirect { attempt, prompt, .. } => Some((*at, *attempt, *prompt)),
             _ => None,
@@ -109,7 +112,7 @@ impl World {
         found.unwrap_or_else(|| panic!("no redirect in {outputs:?}"))
     }
 
-    fn look_up(outputs: &[(Duration, Output)]) -> (Duration, super::super::AttemptId) {
+    fn look_up(outputs: &[(Duration, Output)]) -> (Duration, AttemptId) {
         let found = outputs.iter().find_map(|(at, output)| match output {
             Output::LookUpCall { attempt, .. } => Some((*at, *attempt)),
             _ => None,
@@ -117,7 +120,7 @@ impl World {
         found.unwrap_or_else(|| panic!("no look-up in {outputs:?}"))
     }
 
-    fn end(&mut self, number: u128) -> super::super::EndedCall {
+    fn end(&mut self, number: u128) -> EndedCall {
         let request = self.request();
         let outputs =
             self.handle(Event::CallStatusReported { request, facts: facts(number, Some(CallStatus::Completed)) });
@@ -154,7 +157,7 @@ fn claim(number: u128, socket: u64) -> StartClaim {
     }
 }
 
-fn record(outputs: &[Output]) -> &super::super::EndedCall {
+fn record(outputs: &[Output]) -> &EndedCall {
     let found = outputs.iter().find_map(|output| match output {
         Output::KeepRecord { ended, .. } => Some(ended),
         _ => None,
@@ -317,7 +320,7 @@ fn a_call_whose_stream_comes_to_life_before_a_retry_is_left_alone() {
     world.advance_to(Duration::from_millis(8_100));
     world.media(stream);
     assert_eq!(world.advance_to(10 * SECOND), []);
-    assert_eq!(world.desk.view().calls[0].state, super::super::CallState::Streaming);
+    assert_eq!(world.desk.view().calls[0].state, CallState::Streaming);
     assert_eq!(world.end(1).fallback, None);
 }
 
@@ -327,7 +330,7 @@ fn a_stop_counts_as_acceptance_while_the_answer_is_outstanding() {
     let stream = world.streaming(1);
     let (_, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
     world.handle(Event::StreamStopped { stream });
-    assert_eq!(world.desk.view().calls[0].state, super::super::CallState::Recording);
+    assert_eq!(world.desk.view().calls[0].state, CallState::Recording);
     world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::TimedOut });
     let later = world.advance_to(22 * SECOND);
     assert!(later.iter().all(|(_, output)| !matches!(output, Output::Redirect { .. })), "{later:?}");
@@ -452,7 +455,7 @@ fn a_second_valid_start_takes_the_call_over() {
         [Output::CloseStream { socket: SocketId(1) }, Output::AcceptStream { socket: SocketId(2), .. }]
     ));
     world.handle(Event::StreamClosed { stream: first, end: SocketEnd::ClosedByBox });
-    assert_eq!(world.desk.view().calls[0].state, super::super::CallState::Streaming);
+    assert_eq!(world.desk.view().calls[0].state, CallState::Streaming);
     world.media(first);
     let (at, ..) = World::redirect(&world.advance_to(20 * SECOND));
     assert_eq!(at, 6 * SECOND, "the older stream's frames are no life of the newer one");
