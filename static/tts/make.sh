@@ -61,11 +61,11 @@ telephone "$WORK/raw.wav" "$WORK/greeting.wav" 0.2 0.1
 prompt greeting_he "$WORK/greeting.wav" "שלום. השיחה מוקלטת. אנא דברו אחרי הצליל."
 
 # 1000 Hz, not 425 Hz: that is the dial and busy tone in Israel, which callers and detectors take for a hang-up.
-hebrew "$WORK/raw.wav" "kaR'ega ejn'enu jeXol'im la?an'ot" "venaXz'oR alejX'em bahekd'em" "'ana haS?'iRu hoda?'a aXaR'ej hatsl'il"
+hebrew "$WORK/raw.wav" "kaR'ega ejn'enu jeXol'im la?an'ot" "'ana haS?'iRu hoda?'a aXaR'ej hatsl'il"
 telephone "$WORK/raw.wav" "$WORK/spoken.wav" 0.2 0.3
 sox -D -n -r 8000 -b 16 -c 1 "$WORK/tone.wav" synth 0.4 sine 1000 fade t 0.01 0.4 0.01 gain -16
 sox -D "$WORK/spoken.wav" "$WORK/tone.wav" "$WORK/fallback.wav"
-prompt fallback_he "$WORK/fallback.wav" "כרגע איננו יכולים לענות, ונחזור אליכם בהקדם. אנא השאירו הודעה עכשיו."
+prompt fallback_he "$WORK/fallback.wav" "כרגע איננו יכולים לענות. אנא השאירו הודעה עכשיו."
 
 hebrew "$WORK/raw.wav" "lo Sam'anu hoda?'a" "'ana hitkaSR'u S'uv" "lehitRa?'ot"
 telephone "$WORK/raw.wav" "$WORK/no_message.wav" 0.2 0.2
