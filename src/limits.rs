@@ -29,6 +29,11 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 /// TLS handshakes count against the header's time.
 pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
 
+/// What running requests are given to end when a listener stops.
+pub const FINISH_MAX: Duration = Duration::from_secs(2);
+/// The accept loop's rest after the system refused it a connection (out of descriptors).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
