@@ -2,6 +2,7 @@
 
 pub mod desk_port;
 pub mod documents;
+pub mod handshake;
 pub mod listener;
 pub mod media_session;
 pub mod media_socket;
@@ -9,5 +10,6 @@ pub mod prompts;
 pub mod public_host;
 pub mod rest_client;
 pub mod router;
+pub mod static_file;
 pub mod tls;
 pub mod webhooks;
