@@ -51,6 +51,8 @@ pub const RECORDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The text beside a prompt, in bytes: it must fit into a REST document with all that stands around it.
+pub const PROMPT_TEXT_BYTES_MAX: usize = 2 * 1024;
 /// The longest sound file that is decoded in memory (a prompt of minutes is a mistake).
 pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
 /// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
