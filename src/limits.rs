@@ -63,6 +63,8 @@ pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
 pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
 /// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
 pub const LISTED_RECORDINGS_MAX: usize = 20;
+/// REST: time to a whole recording, which is larger and awaited by no caller.
+pub const RECORDING_FETCH_MAX: Duration = Duration::from_secs(60);
 /// REST answers other than a recording's audio, in bytes.
 pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
