@@ -96,6 +96,11 @@ pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
 pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
 /// How much longer than the goodbye itself its mark is waited for.
 pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
+/// Goodbyes that a caller may interrupt by speaking; the next one is played to its end. Without it the echo of the goodbye
+/// itself, taken for speech, could keep a call open for hours.
+pub const GOODBYES_INTERRUPTED_MAX: u32 = 4;
+/// Speech this long interrupts the goodbye; shorter is a cough or the line's echo.
+pub const GOODBYE_INTERRUPT_MIN: Duration = Duration::from_millis(400);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.
