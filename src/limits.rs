@@ -49,6 +49,13 @@ pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
 pub const RECORDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Outgoing connections that were idle for so long are not used again.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(15);
+/// Idle outgoing connections kept to one host; more are closed when their answer ends.
+pub const HTTP_IDLE_PER_HOST_MAX: usize = 8;
+/// Header block of an answer to us, in bytes; also the largest piece in which its body is read.
+pub const HTTP_REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
+
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
