@@ -58,6 +58,21 @@ pub const HTTP_REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The longest sound file that is decoded in memory (a prompt of minutes is a mistake).
+pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
+/// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
+pub const SPOOL_CHUNK_BYTES: usize = 4 * 1024;
+/// Pieces that may wait for the spool (2 MiB, 4 s of 64 streams: a memory card's long breath); beyond it they are dropped
+/// and counted.
+pub const SPOOL_QUEUE_MAX: usize = 512;
+/// From a stream's `stop` to its connection's end: beyond it the box closes.
+pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
+/// From the box's close frame to the peer's: beyond it the connection is dropped.
+pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Time for a message to leave; beyond it the stream counts as lost.
+pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
+/// How much longer than the goodbye itself its mark is waited for.
+pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.
