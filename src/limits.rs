@@ -29,6 +29,17 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 /// TLS handshakes count against the header's time.
 pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
 
+/// What running requests are given to end when a listener stops.
+pub const FINISH_MAX: Duration = Duration::from_secs(2);
+/// The accept loop's rest after the system refused it a connection (out of descriptors).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A host with its port, in bytes (a DNS name has 253): beyond it 400.
+pub const HOST_BYTES_MAX: usize = 260;
+/// What the desk is given to answer a webhook, in the store's own time if that is slow: beyond it 503. Twilio gives up
+/// after 15 s.
+pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
