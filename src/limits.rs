@@ -107,6 +107,8 @@ pub const DESK_QUEUE_MAX: usize = 1024;
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
+/// The configuration file and each credential, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
