@@ -12,16 +12,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::desk_port::SocketOrder;
+use super::{
+    conversation::{Conversation, ConversationOptions, ConversationOutput},
+    desk_port::SocketOrder,
+};
 use crate::{
     calls::{Pulses, Refusal, SocketEnd, SocketId, StartClaim, StreamKey, StreamToken},
-    limits::{
-        GOODBYE_INTERRUPT_MIN, GOODBYE_MARGIN, GOODBYES_INTERRUPTED_MAX, START_MAX, STOP_TO_CLOSE_MAX,
-    },
-    speech::{
-        audio::{self, SAMPLE_RATE_HZ},
-        silence::CallerSilence,
-    },
+    limits::{START_MAX, STOP_TO_CLOSE_MAX},
     twilio::{
         media_stream::{self, Inbound, Media, Start, StreamHandle},
         sid::{AccountSid, CallSid, StreamSid},
@@ -32,22 +29,12 @@ use crate::{
 const CLOSE_NORMAL: u16 = 1000;
 /// Policy violation (RFC 6455, 7.4.1).
 const CLOSE_POLICY: u16 = 1008;
-/// The mark behind the tone. It comes back when the tone was played: proof of the way out.
-const TONE_MARK: &str = "tone";
-/// Audio goes out in messages of a second: the peer buffers it and plays it in order.
-const OUTBOUND_BYTES: usize = SAMPLE_RATE_HZ as usize;
-
 /// What all media connections have in common.
 #[derive(Debug, Clone)]
 pub struct MediaOptions {
     /// The account whose streams are believed; `None`: any.
     pub account_sid: Option<AccountSid>,
-    /// Goodbye after this long without speech; zero: never.
-    pub caller_silence: Duration,
-    /// Played as soon as the stream is accepted: the caller's sign to speak. μ-law; empty: none.
-    pub tone: Arc<[u8]>,
-    /// Played at the end of a conversation. μ-law; `None`: the connection is closed without, and Twilio speaks.
-    pub goodbye: Option<Arc<[u8]>>,
+    pub conversation: Arc<ConversationOptions>,
 }
 
 /// What the connection is to do.
@@ -114,33 +101,27 @@ pub struct MediaCounts {
 #[derive(Debug)]
 enum State {
     /// Until then a `start` must come that is believed.
-    AwaitingStart { until: Instant },
-    Claimed { until: Instant, handle: StreamHandle },
-    Live(Live),
+    AwaitingStart {
+        until: Instant,
+    },
+    Claimed {
+        until: Instant,
+        handle: StreamHandle,
+        is_stopped: bool,
+    },
+    Live {
+        stream: StreamKey,
+        conversation: Conversation,
+    },
     /// The peer said `stop`, and closes by then.
-    Stopped { stream: StreamKey, until: Instant },
+    Stopped {
+        stream: StreamKey,
+        until: Instant,
+    },
     /// `late_end`: how the stream ended if the desk's acceptance arrives only now; `None` if one was accepted before.
-    Over { late_end: Option<SocketEnd> },
-}
-
-/// An accepted stream.
-#[derive(Debug)]
-struct Live {
-    stream: StreamKey,
-    handle: StreamHandle,
-    silence: CallerSilence,
-    tone_sent: Option<Instant>,
-    goodbye: Option<Goodbye>,
-    /// How many goodbyes were begun: each has a mark of its own.
-    goodbyes: u32,
-}
-
-/// A goodbye that is being played.
-#[derive(Debug)]
-struct Goodbye {
-    mark: String,
-    /// When it is over even if its mark never comes back.
-    until: Instant,
+    Over {
+        late_end: Option<SocketEnd>,
+    },
 }
 
 impl MediaSession {
@@ -205,14 +186,16 @@ impl MediaSession {
 
     /// Time has passed: acts on what was due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        match self.poll_timeout() {
-            Some((due, _)) if due <= now => {}
-            _ => return,
+        if self.poll_timeout().is_none_or(|(due, _)| now < due) {
+            return;
         }
-        match self.state {
+        match &mut self.state {
             State::AwaitingStart { .. } => self.close(SocketEnd::ClosedByBox, CLOSE_POLICY, "no start"),
             State::Claimed { .. } => self.close(SocketEnd::ClosedByBox, CLOSE_POLICY, "start not confirmed"),
-            State::Live(_) => self.close(SocketEnd::ConversationOver, CLOSE_NORMAL, "conversation over"),
+            State::Live { conversation, .. } => {
+                conversation.handle_timeout(now);
+                self.follow_conversation();
+            }
             State::Stopped { .. } => self.close(SocketEnd::AfterStop, CLOSE_NORMAL, "stopped"),
             State::Over { .. } => {}
         }
@@ -223,7 +206,7 @@ impl MediaSession {
         match &self.state {
             State::AwaitingStart { until } => Some((*until, "start")),
             State::Claimed { until, .. } => Some((*until, "the desk's answer to the start")),
-            State::Live(live) => live.goodbye.as_ref().map(|goodbye| (goodbye.until, "the goodbye's mark")),
+            State::Live { conversation, .. } => conversation.poll_timeout(),
             State::Stopped { until, .. } => Some((*until, "the connection's end after stop")),
             State::Over { .. } => None,
         }
@@ -264,11 +247,11 @@ impl MediaSession {
             return;
         };
         self.identity = Some((start.call_sid, start.stream_sid));
-        if !start.is_telephone_audio {
+        if !start.is_ulaw_8k_mono {
             return self.close(SocketEnd::ClosedByBox, CLOSE_POLICY, "not audio/x-mulaw at 8000 Hz");
         }
         let account_is_ours = self.options.account_sid.is_none_or(|ours| start.account_sid == Some(ours));
-        self.state = State::Claimed { until, handle: start.handle() };
+        self.state = State::Claimed { until, handle: start.handle(), is_stopped: false };
         self.outputs.push_back(MediaOutput::Claim(StartClaim {
             socket: self.socket,
             call_sid: start.call_sid,
@@ -281,14 +264,11 @@ impl MediaSession {
 
     fn handle_accept(&mut self, stream: StreamKey, now: Instant) {
         match &mut self.state {
+            State::Claimed { is_stopped: true, .. } => self.stop(stream, now),
             State::Claimed { handle, .. } => {
-                let mut live = Live::new(stream, handle.clone());
-                if !self.options.tone.is_empty() {
-                    self.outputs.push_back(MediaOutput::Send(live.handle.media(&self.options.tone)));
-                    self.outputs.push_back(MediaOutput::Send(live.handle.mark(TONE_MARK)));
-                    live.tone_sent = Some(now);
-                }
-                self.state = State::Live(live);
+                let conversation = Conversation::new(Arc::clone(&self.options.conversation), handle.clone(), now);
+                self.state = State::Live { stream, conversation };
+                self.follow_conversation();
             }
             // The connection ended while the desk was deciding: it learns that the stream it accepted is no more.
             State::Over { late_end } => {
@@ -296,81 +276,64 @@ impl MediaSession {
                     self.outputs.push_back(MediaOutput::Closed { stream, end });
                 }
             }
-            State::AwaitingStart { .. } | State::Live(_) | State::Stopped { .. } => {}
+            State::AwaitingStart { .. } | State::Live { .. } | State::Stopped { .. } => {}
         }
     }
 
     fn handle_media(&mut self, media: &Media<'_>, now: Instant) {
-        let State::Live(live) = &mut self.state else { return };
-        if !media.is_inbound || media.stream_sid != Some(live.handle.stream_sid()) {
+        let State::Live { stream, conversation } = &mut self.state else { return };
+        if !media.track_inbound || media.stream_sid != Some(conversation.handle().stream_sid()) {
             return;
         }
-        if STANDARD.decode_vec(media.payload_base64, &mut self.audio).is_err() {
+        if STANDARD.decode_vec(media.payload_base64.as_bytes(), &mut self.audio).is_err() {
             return self.handle_bad_message();
         }
         if self.audio.is_empty() {
             return;
         }
-        self.pulses.stamp(live.stream, now);
+        self.pulses.stamp(*stream, now);
         self.counts.frames += 1;
-        if !self.options.caller_silence.is_zero() {
-            live.silence.handle_audio(&self.audio, media.timestamp_ms);
-            self.follow_conversation(now);
-        }
-    }
-
-    /// Says goodbye to a caller who says nothing, and falls silent when the caller speaks after all.
-    fn follow_conversation(&mut self, now: Instant) {
-        let State::Live(live) = &mut self.state else { return };
-        let silent = live.silence.silent();
-        if live.goodbye.is_some() {
-            let is_interrupted = live.silence.speaking() >= GOODBYE_INTERRUPT_MIN;
-            if is_interrupted && live.goodbyes <= GOODBYES_INTERRUPTED_MAX {
-                live.goodbye = None;
-                self.outputs.push_back(MediaOutput::Send(live.handle.clear()));
-                self.report(MediaReport::GoodbyeInterrupted);
-            }
-        } else if silent >= self.options.caller_silence {
-            self.report(MediaReport::GoodbyeStarted { silent });
-            self.say_goodbye(now);
-        }
-    }
-
-    fn say_goodbye(&mut self, now: Instant) {
-        let State::Live(live) = &mut self.state else { return };
-        let Some(goodbye) = &self.options.goodbye else {
-            return self.close(SocketEnd::ConversationOver, CLOSE_NORMAL, "conversation over");
-        };
-        live.goodbyes += 1;
-        let mark = format!("goodbye-{}", live.goodbyes);
-        for part in goodbye.chunks(OUTBOUND_BYTES) {
-            self.outputs.push_back(MediaOutput::Send(live.handle.media(part)));
-        }
-        self.outputs.push_back(MediaOutput::Send(live.handle.mark(&mark)));
-        live.goodbye = Some(Goodbye { mark, until: now + audio::duration(goodbye.len()) + GOODBYE_MARGIN });
+        conversation.handle_audio(&self.audio, media.timestamp_ms, now);
+        self.follow_conversation();
     }
 
     fn handle_mark(&mut self, name: &str, stream_sid: Option<StreamSid>, now: Instant) {
-        let State::Live(live) = &mut self.state else { return };
-        if stream_sid != Some(live.handle.stream_sid()) {
-            return;
+        let State::Live { conversation, .. } = &mut self.state else { return };
+        if stream_sid == Some(conversation.handle().stream_sid()) {
+            conversation.handle_mark(name, now);
+            self.follow_conversation();
         }
-        if name == TONE_MARK {
-            if let Some(sent) = live.tone_sent.take() {
-                self.report(MediaReport::ToneHeard { after: now.saturating_duration_since(sent) });
+    }
+
+    /// Does what the conversation wants.
+    fn follow_conversation(&mut self) {
+        while let State::Live { conversation, .. } = &mut self.state
+            && let Some(output) = conversation.poll_output()
+        {
+            match output {
+                ConversationOutput::Send(message) => self.outputs.push_back(MediaOutput::Send(message)),
+                ConversationOutput::ToneHeard { after } => self.report(MediaReport::ToneHeard { after }),
+                ConversationOutput::GoodbyeStarted { silent } => self.report(MediaReport::GoodbyeStarted { silent }),
+                ConversationOutput::GoodbyeInterrupted => self.report(MediaReport::GoodbyeInterrupted),
+                ConversationOutput::Over => {
+                    self.close(SocketEnd::ConversationOver, CLOSE_NORMAL, "conversation over");
+                }
             }
-        } else if live.goodbye.as_ref().is_some_and(|goodbye| goodbye.mark == name) {
-            // The mark of a goodbye that was cleared comes back too, and means nothing: it is not the one awaited.
-            self.close(SocketEnd::ConversationOver, CLOSE_NORMAL, "conversation over");
         }
     }
 
     fn handle_stop(&mut self, stream_sid: Option<StreamSid>, now: Instant) {
-        let State::Live(live) = &self.state else { return };
-        if stream_sid != Some(live.handle.stream_sid()) {
-            return;
+        match &mut self.state {
+            State::Live { stream, conversation } if stream_sid == Some(conversation.handle().stream_sid()) => {
+                let stream = *stream;
+                self.stop(stream, now);
+            }
+            State::Claimed { handle, is_stopped, .. } if stream_sid == Some(handle.stream_sid()) => *is_stopped = true,
+            _ => {}
         }
-        let stream = live.stream;
+    }
+
+    fn stop(&mut self, stream: StreamKey, now: Instant) {
         self.state = State::Stopped { stream, until: now + STOP_TO_CLOSE_MAX };
         self.outputs.push_back(MediaOutput::Stopped(stream));
         self.report(MediaReport::Stopped);
@@ -389,9 +352,10 @@ impl MediaSession {
         let late_end = match &self.state {
             State::Over { .. } => return,
             State::AwaitingStart { .. } => None,
+            State::Claimed { is_stopped: true, .. } => Some(SocketEnd::AfterStop),
             State::Claimed { .. } => Some(end),
-            State::Live(live) => {
-                self.outputs.push_back(MediaOutput::Closed { stream: live.stream, end });
+            State::Live { stream, .. } => {
+                self.outputs.push_back(MediaOutput::Closed { stream: *stream, end });
                 None
             }
             State::Stopped { stream, .. } => {
@@ -404,12 +368,6 @@ impl MediaSession {
 
     fn report(&mut self, report: MediaReport) {
         self.outputs.push_back(MediaOutput::Report(report));
-    }
-}
-
-impl Live {
-    fn new(stream: StreamKey, handle: StreamHandle) -> Self {
-        Self { stream, handle, silence: CallerSilence::new(), tone_sent: None, goodbye: None, goodbyes: 0 }
     }
 }
 

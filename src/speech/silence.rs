@@ -50,11 +50,6 @@ impl CallerSilence {
         self.end_ms = timestamp_ms.map(|begin_ms| begin_ms.saturating_add(length_ms));
     }
 
-    /// Starts to count anew, as if the caller had just spoken.
-    pub fn restart(&mut self) {
-        self.silent = Duration::ZERO;
-    }
-
     /// Since the caller last spoke; zero while speaking.
     pub fn silent(&self) -> Duration {
         self.silent
@@ -129,13 +124,5 @@ mod tests {
         assert_eq!(silence.silent(), Duration::from_millis(1_560));
         silence.handle_audio(&[NOTHING; 160], Some(0));
         assert_eq!(silence.silent(), Duration::from_millis(1_580), "time does not run backwards");
-    }
-
-    #[test]
-    fn counting_can_be_started_anew() {
-        let mut silence = CallerSilence::new();
-        silence.handle_audio(&[NOTHING; 8_000], None);
-        silence.restart();
-        assert_eq!(silence.silent(), Duration::ZERO);
     }
 }
