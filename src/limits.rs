@@ -20,6 +20,8 @@ pub const TOKEN_BYTES: usize = 22;
 
 /// Webhook bodies, in bytes: beyond it 413.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Fields read of a form (Twilio sends about 40): the rest is dropped, and the signature then does not match.
+pub const FORM_PAIRS_MAX: usize = 256;
 /// Header block of a request, in bytes: beyond it 431.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request: beyond it 431.
@@ -31,12 +33,25 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 /// TLS handshakes count against the header's time.
 pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
 
+/// What running requests are given to end when a listener stops.
+pub const FINISH_MAX: Duration = Duration::from_secs(2);
+/// The accept loop's rest after the system refused it a connection (out of descriptors).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A host with its port, in bytes (a DNS name has 253): beyond it 400.
+pub const HOST_BYTES_MAX: usize = 260;
+/// What the desk is given to answer a webhook, in the store's own time if that is slow: beyond it 503. Twilio gives up
+/// after 15 s.
+pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
 pub const WS_BUFFER_BYTES: usize = 4 * 1024;
 /// What may stand unsent on one WebSocket before the stream counts as lost.
 pub const WS_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// `<Parameter>`s read of a stream's `start` (we send two): the rest is dropped.
+pub const STREAM_PARAMETERS_MAX: usize = 16;
 /// From the 101 to a valid `start`: beyond it close code 1008.
 pub const START_MAX: Duration = Duration::from_secs(10);
 
@@ -46,6 +61,10 @@ pub const REST_TWIML_CHARS_MAX: usize = 4000;
 pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
 /// REST: time to the whole answer.
 pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
+pub const LISTED_RECORDINGS_MAX: usize = 20;
+/// REST: time to a whole recording, which is larger and awaited by no caller.
+pub const RECORDING_FETCH_MAX: Duration = Duration::from_secs(60);
 /// REST answers other than a recording's audio, in bytes.
 pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
@@ -60,6 +79,28 @@ pub const HTTP_REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The text beside a prompt, in bytes: it must fit into a REST document with all that stands around it.
+pub const PROMPT_TEXT_BYTES_MAX: usize = 2 * 1024;
+/// The longest sound file that is decoded in memory (a prompt of minutes is a mistake).
+pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
+/// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
+pub const SPOOL_CHUNK_BYTES: usize = 4 * 1024;
+/// Pieces that may wait for the spool (2 MiB, 4 s of 64 streams: a memory card's long breath); beyond it they are dropped
+/// and counted.
+pub const SPOOL_QUEUE_MAX: usize = 512;
+/// From a stream's `stop` to its connection's end: beyond it the box closes.
+pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
+/// From the box's close frame to the peer's: beyond it the connection is dropped.
+pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Time for a message to leave; beyond it the stream counts as lost.
+pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
+/// How much longer than the goodbye itself its mark is waited for.
+pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
+/// Goodbyes that a caller may interrupt by speaking; the next one is played to its end. Without it the echo of the goodbye
+/// itself, taken for speech, could keep a call open for hours.
+pub const GOODBYES_INTERRUPTED_MAX: u32 = 4;
+/// Speech this long interrupts the goodbye; shorter is a cough or the line's echo.
+pub const GOODBYE_INTERRUPT_MIN: Duration = Duration::from_millis(400);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.
@@ -89,6 +130,14 @@ pub const RECENT_CALLS_MAX: usize = 20;
 pub const UPSTREAM_BODY_BYTES_MAX: usize = 64 * 1024;
 /// The longest that the upstream's `Retry-After` is believed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The configuration file and each credential, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+/// A board file, in bytes.
+pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
+/// Calls that the status page lists by themselves; those beyond it are counted in one line.
+pub const PAGE_CALLS_MAX: usize = 20;
 
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
