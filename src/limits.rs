@@ -31,6 +31,17 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 /// TLS handshakes count against the header's time.
 pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
 
+/// What running requests are given to end when a listener stops.
+pub const FINISH_MAX: Duration = Duration::from_secs(2);
+/// The accept loop's rest after the system refused it a connection (out of descriptors).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A host with its port, in bytes (a DNS name has 253): beyond it 400.
+pub const HOST_BYTES_MAX: usize = 260;
+/// What the desk is given to answer a webhook, in the store's own time if that is slow: beyond it 503. Twilio gives up
+/// after 15 s.
+pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
@@ -55,8 +66,30 @@ pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
 pub const RECORDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Outgoing connections that were idle for so long are not used again.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(15);
+/// Idle outgoing connections kept to one host; more are closed when their answer ends.
+pub const HTTP_IDLE_PER_HOST_MAX: usize = 8;
+/// Header block of an answer to us, in bytes; also the largest piece in which its body is read.
+pub const HTTP_REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
+
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The longest sound file that is decoded in memory (a prompt of minutes is a mistake).
+pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
+/// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
+pub const SPOOL_CHUNK_BYTES: usize = 4 * 1024;
+/// Pieces that may wait for the spool (2 MiB, 4 s of 64 streams: a memory card's long breath); beyond it they are dropped
+/// and counted.
+pub const SPOOL_QUEUE_MAX: usize = 512;
+/// From a stream's `stop` to its connection's end: beyond it the box closes.
+pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
+/// From the box's close frame to the peer's: beyond it the connection is dropped.
+pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Time for a message to leave; beyond it the stream counts as lost.
+pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
+/// How much longer than the goodbye itself its mark is waited for.
+pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.

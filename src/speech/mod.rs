@@ -1,4 +1,4 @@
-//! (to come)
+//! The caller's voice: telephone audio and its level, where speech begins and ends, sound files, and the spool.
 
 pub mod audio;
 pub mod decode;
