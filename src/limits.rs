@@ -99,6 +99,11 @@ pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
 /// The configuration file and each credential, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
+/// A board file, in bytes.
+pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
+/// Calls that the status page lists by themselves; those beyond it are counted in one line.
+pub const PAGE_CALLS_MAX: usize = 20;
+
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
