@@ -131,7 +131,7 @@ pub(super) fn parse_duration(given: &Given) -> Option<Duration> {
 pub(super) fn written(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let unit = units.into_iter().find(|(_, size)| millis >= *size && millis % size == 0);
+    let unit = units.into_iter().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size));
     unit.map_or_else(|| format!("{millis}ms"), |(name, size)| format!("{}{name}", millis / size))
 }
 

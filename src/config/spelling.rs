@@ -9,10 +9,8 @@ pub(super) fn is_section(name: &str, keys: &[Key]) -> bool {
 
 /// What to say about a key, or a section, of the file.
 pub(super) fn unknown(name: &str, keys: &[Key]) -> String {
-    if let Some(nearest) = nearest(name, sections(keys).into_iter()) {
-        if !name.contains('.') {
-            return format!("there is no such section or key; did you mean [{nearest}]?");
-        }
+    if let Some(nearest) = nearest(name, sections(keys).into_iter()).filter(|_| !name.contains('.')) {
+        return format!("there is no such section or key; did you mean [{nearest}]?");
     }
     if let Some(nearest) = nearest_key(name, keys) {
         return format!("there is no such key; did you mean {nearest}?");
