@@ -107,6 +107,30 @@ pub const DESK_QUEUE_MAX: usize = 1024;
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
+/// Values that one record may take: 4 MiB, more than a call of four hours says.
+pub const RECORD_PARTS_MAX: usize = 256;
+/// Store operations that share one fsync.
+pub const STORE_GROUP_MAX: usize = 256;
+/// sled's page cache, in bytes (its default is 1 GB).
+pub const STORE_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Rows of old records that are deleted before the next operations get their turn.
+pub const STORE_DELETIONS_AT_ONCE_MAX: usize = 64;
+
+/// Orders that may wait for the keeper; an ended call beyond it is refused, and its webhook gets 503.
+pub const KEEPER_QUEUE_MAX: usize = 256;
+/// Questions about recordings that may be with Twilio at once; the others wait their turn.
+pub const ERRANDS_AT_ONCE_MAX: usize = 4;
+/// Recordings remembered of one call; further ones stay at Twilio.
+pub const RECORDINGS_PER_CALL_MAX: usize = 4;
+/// Recordings announced before their call ended; beyond it the oldest is forgotten, and found by listing.
+pub const EARLY_RECORDINGS_MAX: usize = 2 * RECORDER_CALLS_MAX;
+/// Calls that the status page shows as the last ones.
+pub const RECENT_CALLS_MAX: usize = 20;
+/// An upstream's answer, in bytes: only its status counts.
+pub const UPSTREAM_BODY_BYTES_MAX: usize = 64 * 1024;
+/// The longest that the upstream's `Retry-After` is believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// The configuration file and each credential, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
@@ -117,6 +141,8 @@ pub const PAGE_CALLS_MAX: usize = 20;
 
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
+const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
+const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 
