@@ -3,15 +3,19 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kolbox::{
-    calls::{Answer, Desk, DeskOptions, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken, watchdog::Watchdog},
+    calls::{
+        Answer, Desk, DeskOptions, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken,
+        watchdog::Watchdog,
+    },
     config,
     server::{
+        conversation::ConversationOptions,
         desk_port::SocketOrder,
         documents::Documents,
         media_session::{MediaOptions, MediaOutput, MediaSession},
@@ -34,6 +38,9 @@ pub const HOST: &str = "gw.example.co.il";
 const AUTH_TOKEN: &str = "a-token-of-the-simulation";
 /// As the REST client has it.
 const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// Decoded once for all worlds.
+static PROMPTS: LazyLock<Arc<Prompts>> =
+    LazyLock::new(|| Arc::new(Prompts::load(&config::Calls::default()).expect("the built-in prompts")));
 const LOG_LINES_MAX: usize = 60;
 
 /// What becomes of one REST request on its way.
@@ -141,7 +148,7 @@ impl World {
     pub fn new(seed: u64, network: Network) -> Self {
         let start = Instant::now();
         let config = config::Config::default();
-        let prompts = Arc::new(Prompts::load(&config.calls).expect("the built-in prompts"));
+        let prompts = PROMPTS.clone();
         let pulses = Pulses::new(start);
         let options = DeskOptions {
             watchdog: Watchdog {
@@ -155,9 +162,11 @@ impl World {
         };
         let media = MediaOptions {
             account_sid: Some(account_sid()),
-            caller_silence: config.calls.caller_silence,
-            tone: vec![0x10; 1_600].into(),
-            goodbye: prompts.goodbye.ulaw.clone(),
+            conversation: Arc::new(ConversationOptions {
+                caller_silence: config.calls.caller_silence,
+                tone: vec![0x10; 1_600].into(),
+                goodbye: prompts.goodbye.ulaw.clone(),
+            }),
         };
         Self {
             start,
@@ -257,7 +266,9 @@ impl World {
                 self.calls[call].handle_socket_opened(ticket, now);
                 self.obey(call);
             }
-            Arrival::TextAtBox { socket, text } => self.with_session(socket, |session| session.handle_message(&text, now)),
+            Arrival::TextAtBox { socket, text } => {
+                self.with_session(socket, |session| session.handle_message(&text, now))
+            }
             Arrival::TextAtTwilio { call, ticket, text } => {
                 self.calls[call].handle_socket_message(ticket, &text, now);
                 self.obey(call);
@@ -291,7 +302,8 @@ impl World {
 
     /// The box's side of a webhook: form to event, and the desk's answer back as TwiML.
     fn webhook(&mut self, call: usize, ticket: Ticket, url: &str, form: &[(String, String)]) {
-        let path = url.strip_prefix("https://").and_then(|rest| rest.find('/').map(|slash| &rest[slash..])).unwrap_or(url);
+        let path =
+            url.strip_prefix("https://").and_then(|rest| rest.find('/').map(|slash| &rest[slash..])).unwrap_or(url);
         let form = Form::from_pairs(form.to_vec());
         let webhook = Webhook::at(path).unwrap_or_else(|| panic!("Twilio was given {url}"));
         let facts = webhooks::facts(&form, Some(&account_sid())).expect("the simulator's forms are sound");
@@ -301,7 +313,7 @@ impl World {
                 let request = RequestId(self.next);
                 let token = StreamToken(format!("token-{}", self.next).as_str().try_into().expect("short"));
                 self.requests.insert(request, (call, ticket));
-                self.tell(question.event(request, facts, &form, token));
+                self.tell(question.event(request, facts, &form, || token));
             }
             Webhook::Tells(news) => {
                 if let Some(event) = news.event(facts, &form) {
