@@ -306,10 +306,9 @@ impl LampRow {
         Self {
             name: view.lamp.as_str(),
             color: match view.lamp {
-                Lamp::Power => "green",
-                Lamp::Stream => "blue",
-                Lamp::Fallback => "amber",
-                Lamp::Inbox => "white",
+                Lamp::Power | Lamp::Stream => "green",
+                Lamp::Fallback => "red",
+                Lamp::Inbox => "yellow",
             },
             pattern: view.pattern.as_str(),
             doing: language.say(words::pattern(view.pattern)),
@@ -458,7 +457,9 @@ mod tests {
     #[test]
     #[ignore = "writes files, to be looked at by a person"]
     fn write_the_sample_pages() {
-        let directory = std::path::PathBuf::from(std::env::var_os("KOLBOX_PAGES").expect("KOLBOX_PAGES: a directory"));
+        let Some(directory) = std::env::var_os("KOLBOX_PAGES").map(std::path::PathBuf::from) else {
+            return eprintln!("KOLBOX_PAGES names no directory");
+        };
         let assets = directory.join("static/status");
         std::fs::create_dir_all(&assets).unwrap();
         for name in ["page.css", "ok.svg", "streaming.svg", "fallback.svg", "trouble.svg"] {

@@ -241,12 +241,12 @@ mod tests {
 
     fn body(response: Response<Full<Bytes>>) -> String {
         let mut body = response.into_body();
-        let frame = futures_of(body.frame());
+        let frame = ready(body.frame());
         frame.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap()).unwrap_or_default()
     }
 
     /// A full body is ready at once.
-    fn futures_of<T>(future: impl Future<Output = T>) -> T {
+    fn ready<T>(future: impl Future<Output = T>) -> T {
         let mut future = std::pin::pin!(future);
         match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
             std::task::Poll::Ready(value) => value,

@@ -73,7 +73,8 @@ pub const DELIVERED: Text = text("נמסר למשרד", "Delivered");
 pub const WAITS: Text = text("מחכה למסירה", "Waits to be delivered");
 pub const KEPT: Text = text("נשמר במכשיר", "Kept on the box");
 
-pub const ENDS_IN: Text = text("מספר שנגמר ב־", "Number ending in");
+/// The digits follow at once: a Hebrew prefix is part of its word.
+pub const ENDS_IN: Text = text("מספר שנגמר ב־", "Number ending in ");
 pub const HIDDEN: Text = text("מספר מוסתר", "Number hidden");
 pub const WITHHELD: Text = text("מספר חסוי", "Withheld number");
 
@@ -105,7 +106,8 @@ pub const STORED: Text = text("שמורים במכשיר", "Kept on the box");
 
 pub const LAMPS: Text = text("הנורות על המכשיר", "The lamps on the box");
 
-pub const UPDATED: Text = text("עודכן ב־", "Updated at");
+/// The time follows at once.
+pub const UPDATED: Text = text("עודכן ב־", "Updated at ");
 pub const REFRESHES: Text = text("מתעדכן מעצמו כל 10 שניות", "Refreshes by itself every 10 seconds");
 pub const STANDS_STILL: Text = text("העדכון נעצר", "Refreshing is paused");
 pub const PAUSE: Text = text("עצירה", "Pause");
@@ -123,10 +125,10 @@ pub const NUMBERS_HIDDEN: Text = text(
 /// What a live call is doing.
 pub fn call_state(state: CallState) -> Text {
     match state {
-        CallState::AwaitingStream => text("שומעים את הברכה", "Hears the greeting"),
+        CallState::AwaitingStream => text("שומע את הברכה", "Hears the greeting"),
         CallState::Streaming => text("נשמע בזמן אמת", "Heard live"),
-        CallState::FallingBack => text("בדרך להשארת הודעה", "On the way to leave a message"),
-        CallState::Recording => text("בהשארת הודעה", "Leaving a message"),
+        CallState::FallingBack => text("עובר להשארת הודעה", "On the way to leave a message"),
+        CallState::Recording => text("משאיר הודעה", "Leaving a message"),
     }
 }
 
@@ -192,7 +194,7 @@ pub fn pattern(pattern: Pattern) -> Text {
     }
 }
 
-/// A length of time in its largest unit: "41 seconds", "3 minutes", "2 hours", "5 days".
+/// A length of time in the largest unit of which it holds two: "95 seconds", "3 minutes", "30 hours", "5 days".
 pub fn duration(language: Language, duration: Duration) -> String {
     const UNITS: [(u64, Counted); 4] = [
         (
@@ -227,7 +229,7 @@ pub fn duration(language: Language, duration: Duration) -> String {
         ),
     ];
     let seconds = duration.as_secs();
-    let (unit, counted) = UNITS.iter().find(|(unit, _)| seconds >= *unit).unwrap_or(&UNITS[3]);
+    let (unit, counted) = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or(&UNITS[3]);
     language.count(counted, seconds / unit)
 }
 
@@ -236,11 +238,12 @@ mod tests {
     use super::{Language::*, *};
 
     #[test]
-    fn lengths_of_time_are_said_in_their_largest_unit() {
+    fn lengths_of_time_are_said_in_a_unit_that_loses_little() {
         let said = |language, seconds| duration(language, Duration::from_secs(seconds));
         assert_eq!(said(English, 0), "0 seconds");
         assert_eq!(said(English, 59), "59 seconds");
-        assert_eq!(said(English, 119), "1 minute");
+        assert_eq!(said(English, 1), "1 second");
+        assert_eq!(said(English, 119), "119 seconds");
         assert_eq!(said(Hebrew, 120), "שתי דקות");
         assert_eq!(said(Hebrew, 7_200), "שעתיים");
         assert_eq!(said(Hebrew, 9 * 86_400), "9 ימים");
