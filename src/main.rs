@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: arguments to one subcommand, its outcome to an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kolbox::cli::main()
+}
