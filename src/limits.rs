@@ -42,6 +42,9 @@ pub const HOST_BYTES_MAX: usize = 260;
 /// after 15 s.
 pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// What a peer wrote (a path, an error's text) is cut here in the log, in characters.
+pub const LOGGED_TEXT_CHARS_MAX: usize = 200;
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
