@@ -93,10 +93,15 @@ pub const SPOOL_QUEUE_MAX: usize = 512;
 pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// From the box's close frame to the peer's: beyond it the connection is dropped.
 pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
-/// Time for a message to leave; beyond it the stream counts as lost.
-pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
+/// Time for all that waits to be sent to leave (a goodbye over a link of 64 kbit/s); beyond it the stream counts as lost.
+pub const WS_WRITE_MAX: Duration = Duration::from_secs(10);
 /// How much longer than the goodbye itself its mark is waited for.
 pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
+/// Goodbyes that a caller may interrupt by speaking; the next one is played to its end. Without it the echo of the goodbye
+/// itself, taken for speech, could keep a call open for hours.
+pub const GOODBYES_INTERRUPTED_MAX: u32 = 4;
+/// Speech this long interrupts the goodbye; shorter is a cough or the line's echo.
+pub const GOODBYE_INTERRUPT_MIN: Duration = Duration::from_millis(400);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.

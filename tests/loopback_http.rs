@@ -3,17 +3,20 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::SinkExt;
 use hyper::{Method, Request};
 use kolbox::{
-    calls::{Answer, Event, StreamToken},
+    calls::{Answer, Event, Pulses, StreamToken},
     config::{Config, Tls, TlsMode},
     server::{
+        conversation::ConversationOptions,
         desk_port::{DeskPort, ToDesk},
         listener::{self, Counts, Listener},
+        media_session::MediaOptions,
         media_socket::MediaContext,
         prompts::Prompts,
         public_host::PublicHost,
@@ -33,6 +36,10 @@ use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot},
     task::JoinHandle,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -137,7 +144,9 @@ impl Setup {
 }
 
 fn media_context() -> MediaContext {
-    MediaContext
+    let conversation = ConversationOptions { caller_silence: Duration::ZERO, tone: Arc::default(), goodbye: None };
+    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
+    MediaContext { options: Arc::new(options), pulses: Pulses::new(Instant::now()), spool: None }
 }
 
 fn usual_answer(event: &Event) -> Answer {
@@ -150,6 +159,7 @@ fn usual_answer(event: &Event) -> Answer {
 }
 
 async fn run_desk(mut inbox: mpsc::Receiver<ToDesk>, told: mpsc::UnboundedSender<Event>, answer: fn(&Event) -> Answer) {
+    let mut sockets = Vec::new();
     while let Some(message) = inbox.recv().await {
         match message {
             ToDesk::Asked { event, reply, .. } => {
@@ -157,7 +167,8 @@ async fn run_desk(mut inbox: mpsc::Receiver<ToDesk>, told: mpsc::UnboundedSender
                 let _ = told.send(event);
             }
             ToDesk::Told(event) => drop(told.send(event)),
-            ToDesk::SocketOpened { .. } | ToDesk::SocketGone { .. } => {}
+            ToDesk::SocketOpened { orders, .. } => sockets.push(orders),
+            ToDesk::SocketGone { .. } => {}
         }
     }
 }
@@ -247,6 +258,13 @@ fn form(more: &[(&str, &str)]) -> Form {
         ("FromCity", ""),
     ];
     Form::from_pairs(usual.iter().chain(more).copied())
+}
+
+fn handshake(address: SocketAddr, signature: &str) -> String {
+    format!(
+        "GET /ws/twilio-media HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Twilio-Signature: {signature}\r\n\r\n"
+    )
 }
 
 /// The head of an answer, or what came before the connection was closed.
@@ -490,16 +508,32 @@ async fn both_media_paths_open_a_websocket_for_a_valid_signature_alone() {
 }
 
 #[tokio::test]
+async fn what_is_said_on_a_media_socket_reaches_the_desk() {
+    let mut front = Setup::new().start().await;
+    let mut socket = front.secure().await;
+    let signature = signature::sign(TOKEN, &format!("wss://{}/ws/twilio-media", front.address), None);
+    let start = format!(
+        r#"{{"event":"start","sequenceNumber":"1","streamSid":"{stream}","start":{{"streamSid":"{stream}",
+            "accountSid":"{}","callSid":"{}","tracks":["inbound"],
+            "mediaFormat":{{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}},"customParameters":{{}}}}}}"#,
+        AccountSid::from_number(1),
+        CallSid::from_number(7),
+        stream = StreamSid::from_number(3),
+    );
+    socket.write_all(handshake(front.address, &signature).as_bytes()).await.unwrap();
+    assert_eq!(status(&read_head(&mut socket).await), 101);
+    let mut socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
+    socket.send(Message::text(start)).await.unwrap();
+    let Some(Event::StreamClaimed(claim)) = front.events.recv().await else { panic!("no claim") };
+    assert_eq!((claim.call_sid, claim.stream_sid), (CallSid::from_number(7), StreamSid::from_number(3)));
+}
+
+#[tokio::test]
 async fn a_media_socket_keeps_its_place_among_the_connections() {
     let front = Setup::new().plain().with(|setup| setup.listener.connections_max = 1).start().await;
     let signature = signature::sign(TOKEN, &format!("ws://{}/ws/twilio-media", front.address), None);
     let mut socket = front.plain().await;
-    let head = format!(
-        "GET /ws/twilio-media HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Twilio-Signature: {signature}\r\n\r\n",
-        front.address
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(handshake(front.address, &signature).as_bytes()).await.unwrap();
     assert_eq!(status(&read_head(&mut socket).await), 101);
     assert_eq!(read_to_end(&mut front.plain().await).await, "", "closed at once");
     assert_eq!(front.counts.refused.load(std::sync::atomic::Ordering::Relaxed), 1);

@@ -16,6 +16,7 @@ use hyper::{
     header::{self, HeaderValue},
     http::request::Parts,
 };
+use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 
 use super::{
@@ -242,7 +243,7 @@ impl Router {
         let (desk, media) = (self.behind.desk.clone(), self.behind.media.clone());
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => media_socket::run(upgraded, desk, media).await,
+                Ok(upgraded) => media_socket::run(TokioIo::new(upgraded), desk, media).await,
                 Err(error) => tracing::debug!(%error, "the connection ended before its upgrade"),
             }
             drop(seat);
