@@ -1,5 +1,6 @@
 //! The side Twilio talks to: listener, TLS, webhooks, media sockets, prompts; and the way out to Twilio's REST API.
 
+pub mod admission;
 pub mod conversation;
 pub mod desk_port;
 pub mod documents;
