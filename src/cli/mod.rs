@@ -1,1 +1,4 @@
 //! (to come)
+
+pub mod call;
+pub mod demo;
