@@ -18,6 +18,8 @@ pub const TOKEN_BYTES: usize = 22;
 
 /// Webhook bodies, in bytes: beyond it 413.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Fields read of a form (Twilio sends about 40): the rest is dropped, and the signature then does not match.
+pub const FORM_PAIRS_MAX: usize = 256;
 /// Header block of a request, in bytes: beyond it 431.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request: beyond it 431.
@@ -46,6 +48,8 @@ pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const WS_BUFFER_BYTES: usize = 4 * 1024;
 /// What may stand unsent on one WebSocket before the stream counts as lost.
 pub const WS_UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// `<Parameter>`s read of a stream's `start` (we send two): the rest is dropped.
+pub const STREAM_PARAMETERS_MAX: usize = 16;
 /// From the 101 to a valid `start`: beyond it close code 1008.
 pub const START_MAX: Duration = Duration::from_secs(10);
 
@@ -55,6 +59,8 @@ pub const REST_TWIML_CHARS_MAX: usize = 4000;
 pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
 /// REST: time to the whole answer.
 pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
+pub const LISTED_RECORDINGS_MAX: usize = 20;
 /// REST answers other than a recording's audio, in bytes.
 pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
