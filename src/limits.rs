@@ -8,6 +8,8 @@ pub const CALLS_MAX: usize = calls_max(option_env!("KOLBOX_CALLS_MAX"));
 pub const RECORDER_CALLS_MAX: usize = 4 * CALLS_MAX;
 /// Webhook answers that one call may have waiting for its socket's end (a fifth is answered at once).
 pub const DEFERRED_ANSWERS_MAX: usize = 4;
+/// Calls that are over and still remembered, so that a late or repeated webhook makes no second record.
+pub const ENDED_CALLS_MAX: usize = 16 * CALLS_MAX;
 /// Ended calls whose record waits for a recording; beyond it the oldest becomes final as it stands.
 pub const PENDING_RECORDS_MAX: usize = RECORDER_CALLS_MAX;
 
@@ -61,6 +63,8 @@ pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
 pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
 /// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
 pub const LISTED_RECORDINGS_MAX: usize = 20;
+/// REST: time to a whole recording, which is larger and awaited by no caller.
+pub const RECORDING_FETCH_MAX: Duration = Duration::from_secs(60);
 /// REST answers other than a recording's audio, in bytes.
 pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
@@ -75,6 +79,8 @@ pub const HTTP_REPLY_HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// A prompt file, in bytes.
 pub const PROMPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The text beside a prompt, in bytes: it must fit into a REST document with all that stands around it.
+pub const PROMPT_TEXT_BYTES_MAX: usize = 2 * 1024;
 /// The longest sound file that is decoded in memory (a prompt of minutes is a mistake).
 pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
 /// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
@@ -90,15 +96,53 @@ pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
 pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
 /// How much longer than the goodbye itself its mark is waited for.
 pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
+/// Goodbyes that a caller may interrupt by speaking; the next one is played to its end. Without it the echo of the goodbye
+/// itself, taken for speech, could keep a call open for hours.
+pub const GOODBYES_INTERRUPTED_MAX: u32 = 4;
+/// Speech this long interrupts the goodbye; shorter is a cough or the line's echo.
+pub const GOODBYE_INTERRUPT_MIN: Duration = Duration::from_millis(400);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
 /// Operations that may wait for the store's thread.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
+/// Values that one record may take: 4 MiB, more than a call of four hours says.
+pub const RECORD_PARTS_MAX: usize = 256;
+/// Store operations that share one fsync.
+pub const STORE_GROUP_MAX: usize = 256;
+/// sled's page cache, in bytes (its default is 1 GB).
+pub const STORE_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Rows of old records that are deleted before the next operations get their turn.
+pub const STORE_DELETIONS_AT_ONCE_MAX: usize = 64;
+
+/// Orders that may wait for the keeper; an ended call beyond it is refused, and its webhook gets 503.
+pub const KEEPER_QUEUE_MAX: usize = 256;
+/// Questions about recordings that may be with Twilio at once; the others wait their turn.
+pub const ERRANDS_AT_ONCE_MAX: usize = 4;
+/// Recordings remembered of one call; further ones stay at Twilio.
+pub const RECORDINGS_PER_CALL_MAX: usize = 4;
+/// Recordings announced before their call ended; beyond it the oldest is forgotten, and found by listing.
+pub const EARLY_RECORDINGS_MAX: usize = 2 * RECORDER_CALLS_MAX;
+/// Calls that the status page shows as the last ones.
+pub const RECENT_CALLS_MAX: usize = 20;
+/// An upstream's answer, in bytes: only its status counts.
+pub const UPSTREAM_BODY_BYTES_MAX: usize = 64 * 1024;
+/// The longest that the upstream's `Retry-After` is believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The configuration file and each credential, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+/// A board file, in bytes.
+pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
+/// Calls that the status page lists by themselves; those beyond it are counted in one line.
+pub const PAGE_CALLS_MAX: usize = 20;
 
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
+const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
+const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 

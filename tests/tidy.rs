@@ -2,13 +2,13 @@
 //!
 //! - Imports point down the floors below, never up, and not between neighbours on one floor.
 //! - Pure modules decide: no clock, no randomness, no sockets, no files, no tokio. `now` is an argument.
-//! - A file has one purpose, said by its first `//!` sentence, and at most 500 lines before its tests.
+//! - A file has one purpose, said by its first `//!` sentence, and at most 500 lines without its tests.
 //! - Names that say nothing (`Manager`, `Helper`, `Util`, `get_`) and unfinished code do not enter.
 //!
 //! It reads tokens, not text: comments and string literals may say what they like. What it cannot see is a pure module
 //! that calls an impure neighbour of its own room; that stays with the reader.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, ops::RangeInclusive, path::Path};
 
 /// Who stands above whom. A room may import from floors below its own, from itself, and from nowhere else.
 const FLOORS: &[&[&str]] = &[
@@ -64,7 +64,7 @@ const IMPURE_STD: &[&[&str]] = &[
     &["net", "*"],
 ];
 
-const LINES_BEFORE_TESTS_MAX: usize = 500;
+const LINES_MAX: usize = 500;
 const EMPTY_NAMES: &[&str] = &["Manager", "Helper", "Helpers", "Util", "Utils"];
 const UNFINISHED: &[&str] = &["todo", "unimplemented", "dbg"];
 
@@ -127,16 +127,17 @@ impl fmt::Display for Offence {
 /// Everything that is wrong with one file.
 fn offences(path: &str, text: &str) -> Vec<Offence> {
     let code = tokens(text);
-    let tests_begin = if is_test_file(path) { 1 } else { first_line_of_tests(&code).unwrap_or(usize::MAX) };
+    let tests = if is_test_file(path) { vec![1..=usize::MAX] } else { lines_of_tests(&code) };
+    let is_test = |line: usize| tests.iter().any(|lines| lines.contains(&line));
     let paths = paths(&code);
 
     let mut found = Vec::new();
     let mut offend = |line: usize, what: String| found.push(Offence { path: path.to_owned(), line, what });
     head(text, &mut offend);
-    length(text, tests_begin, &mut offend);
+    length(text, is_test, &mut offend);
     directions(path, &paths, &mut offend);
     if PURE.iter().any(|pure| is_below(path, pure)) {
-        purity(paths.iter().filter(|used| used.line < tests_begin), &mut offend);
+        purity(paths.iter().filter(|used| !is_test(used.line)), &mut offend);
     }
     names(&code, &mut offend);
     found
@@ -153,10 +154,10 @@ fn head(text: &str, offend: &mut impl FnMut(usize, String)) {
     }
 }
 
-fn length(text: &str, tests_begin: usize, offend: &mut impl FnMut(usize, String)) {
-    let lines = text.lines().count().min(tests_begin - 1);
-    if lines > LINES_BEFORE_TESTS_MAX {
-        offend(lines, format!("{lines} lines before its tests, {LINES_BEFORE_TESTS_MAX} at most: it has two purposes"));
+fn length(text: &str, is_test: impl Fn(usize) -> bool, offend: &mut impl FnMut(usize, String)) {
+    let lines = (1..=text.lines().count()).filter(|line| !is_test(*line)).count();
+    if lines > LINES_MAX {
+        offend(1, format!("{lines} lines without its tests, {LINES_MAX} at most: it has two purposes"));
     }
 }
 
@@ -332,12 +333,37 @@ fn raw_string(chars: &[char], at: usize) -> Option<usize> {
     Some((open + 1..chars.len()).find(|i| closes(*i)).map_or(chars.len(), |i| i + 1 + hashes))
 }
 
-/// `#[cfg(test)] mod …`: from here on a file may read clocks, and its lines do not count.
-fn first_line_of_tests(code: &[Token]) -> Option<usize> {
-    let opening = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    code.windows(opening.len())
-        .find(|window| window.iter().zip(opening).all(|(have, want)| have.text == want))
-        .map(|window| window[0].line)
+/// The lines of each `#[cfg(test)] mod name { … }`: they may read clocks, and they do not count.
+fn lines_of_tests(code: &[Token]) -> Vec<RangeInclusive<usize>> {
+    let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let is_attribute = |at: usize| code[at..].iter().map(|token| token.text.as_str()).take(7).eq(attribute);
+    (0..code.len())
+        .filter(|at| is_attribute(*at))
+        .filter_map(|at| lines_of_module(code, at, at + attribute.len()))
+        .collect()
+}
+
+fn lines_of_module(code: &[Token], attribute: usize, mut at: usize) -> Option<RangeInclusive<usize>> {
+    let text = |at: usize| code.get(at).map(|token| token.text.as_str());
+    if text(at) == Some("pub") {
+        at += 1;
+        if text(at) == Some("(") {
+            at += code[at..].iter().position(|token| token.text == ")")? + 1;
+        }
+    }
+    if text(at) != Some("mod") || text(at + 2) != Some("{") {
+        return None;
+    }
+    let mut depth = 0;
+    let end = code[at + 2..].iter().find(|token| {
+        match token.text.as_str() {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })?;
+    Some(code[attribute].line..=end.line)
 }
 
 /// A path as the code uses it: `a::b` of `use a::{b, c}`, or `a::b` in the middle of an expression.
@@ -517,6 +543,8 @@ mod canary {
             "use std::net::{IpAddr, UdpSocket};",
             "use std::net::*;",
             "fn f() { std::env::var(\"A\"); }",
+            "#[cfg(test)]\nmod tests {\n    fn f() {}\n}\nuse tokio::sync::mpsc;",
+            "#[cfg(test)]\nmod tests;\nuse tokio::sync::mpsc;",
         ] {
             assert!(bites("calls/watchdog.rs", body), "not caught: {body}");
             assert!(!bites("server/router.rs", body), "caught where it may stand: {body}");
@@ -528,6 +556,7 @@ mod canary {
         for body in [
             "use std::{net::SocketAddr, time::Instant};\nfn f(now: Instant) -> Instant { now }",
             "// tokio::spawn and Instant::now() belong to the drivers",
+            "#[cfg(test)]\npub(crate) mod samples {\n    pub fn now() -> Instant { Instant::now() }\n}",
             "#[cfg(test)]\nmod tests {\n    fn now() -> std::time::Instant { std::time::Instant::now() }\n}",
         ] {
             assert_eq!(whats("calls/watchdog.rs", body), Vec::<String>::new(), "{body}");
@@ -536,7 +565,7 @@ mod canary {
 
     #[test]
     fn a_long_file_is_caught_but_not_for_its_tests() {
-        let long = "fn f() {}\n".repeat(LINES_BEFORE_TESTS_MAX);
+        let long = "fn f() {}\n".repeat(LINES_MAX);
         assert!(bites("server/router.rs", &long));
         assert!(!bites("server/router.rs", &format!("#[cfg(test)]\nmod tests {{\n{long}}}\n")));
         assert!(!bites("server/router_tests.rs", &long));

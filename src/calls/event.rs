@@ -20,9 +20,12 @@ pub struct RequestId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u64);
 
-/// A request to Twilio's REST API whose result is awaited.
+/// A request to Twilio's REST API whose result is awaited: whose it is, and which of that call's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttemptId(pub u64);
+pub struct AttemptId {
+    pub call: CallKey,
+    pub number: u32,
+}
 
 /// One stream of one call. An older stream's key never speaks for a newer one: the generation grows with each stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +42,15 @@ pub type Party = heapless::String<PARTY_BYTES_MAX>;
 /// The secret that a stream's `start` must carry, made for one call alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StreamToken(pub heapless::String<TOKEN_BYTES>);
+
+impl StreamToken {
+    /// Whether both are the same, in a time that does not tell how much of them is.
+    pub fn matches(&self, other: &Self) -> bool {
+        let differences =
+            self.0.bytes().zip(other.0.bytes()).fold(0, |differences, (ours, theirs)| differences | (ours ^ theirs));
+        self.0.len() == other.0.len() && differences == 0
+    }
+}
 
 impl std::fmt::Debug for StreamToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,7 +176,7 @@ pub enum Refusal {
     WrongAccount,
 }
 
-/// What first sent a call to the recorder (INTERFACE §5 `fallback.reason`).
+/// What first sent a call to the recorder (`fallback.reason` of its record).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FallbackReason {
@@ -254,12 +266,12 @@ pub enum Output {
     /// Ask Twilio for the call's status and, if `recordings`, whether it has a recording.
     LookUpCall { attempt: AttemptId, call_sid: CallSid, recordings: bool },
     /// Keep the record of an ended call; then answer the webhook with 204, if one waits for it.
-    KeepRecord { ended: EndedCall, request: Option<RequestId> },
+    KeepRecord { ended: Box<EndedCall>, request: Option<RequestId> },
     /// A line for the log.
     Report(Report),
 }
 
-/// What an owner would want to read in the log, by its stable name (INTERFACE §6).
+/// What an owner would want to read in the log, by its stable name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// `CALL_ANSWERED`
@@ -289,12 +301,17 @@ pub struct CallView {
     pub last_media: Option<Instant>,
 }
 
-/// Where a live call stands (INTERFACE §7).
+/// Where a live call stands, as `/api/status` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallState {
+    /// Answered with a stream that has not come up, or whose stream has just ended.
     AwaitingStream,
     Streaming,
+    /// A redirect to the recorder is on its way.
     FallingBack,
+    /// Twilio was given the `<Record>`.
     Recording,
+    /// It was answered with its end; Twilio has not yet said that it is over.
+    Ending,
 }

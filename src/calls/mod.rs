@@ -4,8 +4,12 @@ pub mod call;
 pub mod desk;
 pub mod event;
 pub mod pulse;
+mod recorder;
+pub mod redirect;
 pub mod registry;
+mod streaming;
 pub mod watchdog;
 
+pub use desk::{Desk, DeskOptions, DeskView, RestTrouble};
 pub use event::*;
 pub use pulse::Pulses;

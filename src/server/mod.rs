@@ -1,7 +1,9 @@
 //! The side Twilio talks to: listener, TLS, webhooks, media sockets, prompts; and the way out to Twilio's REST API.
 
+pub mod conversation;
 pub mod desk_port;
 pub mod documents;
+pub mod handshake;
 pub mod listener;
 pub mod media_session;
 pub mod media_socket;
@@ -9,5 +11,6 @@ pub mod prompts;
 pub mod public_host;
 pub mod rest_client;
 pub mod router;
+pub mod static_file;
 pub mod tls;
 pub mod webhooks;

@@ -3,4 +3,5 @@
 pub mod audio;
 pub mod decode;
 pub mod endpoint;
+pub mod silence;
 pub mod spool;

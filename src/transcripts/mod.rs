@@ -1,8 +1,24 @@
-//! (to come)
+//! What every ended call leaves: one record, kept so that it survives pulling the plug, and handed to the office.
+//!
+//! The way of a record: an ended call ([`keeper`]) becomes a [`record`]; one that went to the recorder waits for its
+//! recording ([`pending`]), first as a draft; then it is final, gets its place in the order ([`store`], written by
+//! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced.
 
 pub mod keeper;
 pub mod outbox;
 pub mod pending;
+pub mod read;
 pub mod record;
+pub mod recordings;
+mod rows;
+pub mod sled_store;
 pub mod store;
+pub mod stored;
 pub mod upstream;
+pub mod view;
+pub mod writer;
+
+#[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
+mod memory_store_tests;

@@ -1,1 +1,163 @@
-//! (to come)
+//! What a store of records must do, whatever engine is below: kept, ordered, counted, and durable when it says so.
+
+use std::{fmt, io, path::PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    record::{Record, TranscriptId},
+    stored::{Sequence, Stored, TooLong},
+};
+
+/// A store of records, written by one thread.
+///
+/// Every change is atomic: after a crash it is there whole or not at all. **No change counts before
+/// [`Self::make_durable`] has returned `Ok`**; many changes may share one such call. After any error the store is to be
+/// dropped and opened again: what it then holds is what was durable, and perhaps some of what came after.
+/// Every change may be made again without harm, so that one whose fate is unknown is simply repeated.
+pub trait Store: Send {
+    /// Keeps a draft, unless its call has a record already.
+    fn put_draft(&mut self, record: &Record) -> Result<Kept, StoreError>;
+
+    /// Keeps a final record as the next in the order, in place of its draft if there is one; unless its call has
+    /// another record, or this one is final already.
+    fn put_final(&mut self, record: &Record) -> Result<Kept, StoreError>;
+
+    /// Notes that the upstream has acknowledged it. Nothing happens if it is not unsynced.
+    fn mark_synced(&mut self, sequence: Sequence, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes it out of the queue, since the upstream refused it with this HTTP status. Nothing happens if it is not unsynced.
+    fn park(&mut self, sequence: Sequence, status: u16, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Puts a parked record back in the queue, at its old place. `false`: no such record is parked.
+    fn unpark(&mut self, id: TranscriptId) -> Result<bool, StoreError>;
+
+    /// Deletes the oldest synced records while all together are larger than `bytes_max`, and those that were synced
+    /// before `synced_before`; some at a time. Never anything else. Returns how many went.
+    fn make_room(&mut self, bytes_max: u64, synced_before: Timestamp) -> Result<usize, StoreError>;
+
+    /// All changes so far would survive pulling the plug when this returns `Ok`.
+    fn make_durable(&mut self) -> Result<(), StoreError>;
+
+    /// The drafts, the oldest id first.
+    fn drafts(&mut self) -> Result<Vec<Stored>, StoreError>;
+
+    /// The next record to send.
+    fn first_unsynced(&mut self) -> Result<Option<Stored>, StoreError>;
+
+    /// The last final records, the newest first.
+    fn recent(&mut self, count: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// How many there are of each kind. Costs nothing.
+    fn counts(&self) -> Counts;
+}
+
+/// Whether a record was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    New,
+    /// The call has its one record already.
+    Already,
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Drafts that wait for their recording.
+    pub awaiting_recording: u64,
+    pub unsynced: u64,
+    pub parked: u64,
+    pub synced: u64,
+    /// All of the above as they are stored; what the engine needs besides is not in it.
+    pub bytes: u64,
+    /// Records that were found damaged, since the store was made; they are set aside, never sent.
+    pub damaged: u64,
+    /// Records that were gone without trace when the store was opened, since the store was made.
+    pub missing: u64,
+}
+
+impl Counts {
+    /// Records of every kind.
+    pub fn stored(&self) -> u64 {
+        self.awaiting_recording + self.unsynced + self.parked + self.synced
+    }
+}
+
+/// Why the store cannot do what was asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// There is no store in this directory.
+    Missing(PathBuf),
+    /// Another process has it open.
+    InUse(PathBuf),
+    /// The directory cannot be made, entered or synced.
+    Directory(PathBuf, io::Error),
+    /// A newer kolbox wrote it, in this form.
+    NewerVersion(PathBuf, u8),
+    /// The files are damaged so badly that the engine gave up while opening them.
+    Unreadable(PathBuf),
+    /// The engine refused: most often the disk is full or broken.
+    Engine(sled::Error),
+    /// The last step to the disk failed.
+    Sync(io::Error),
+    /// The record is larger than any record may be.
+    TooLong(TooLong),
+}
+
+impl StoreError {
+    /// Whether opening the store anew and trying again may help.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::NewerVersion(..) | Self::TooLong(_))
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => write!(f, "{}: no records are kept here", path.display()),
+            Self::InUse(path) => {
+                write!(
+                    f,
+                    "{}: another kolbox has this store open; stop it first (systemctl stop kolbox)",
+                    path.display()
+                )
+            }
+            Self::Directory(path, _) => {
+                write!(f, "{}: cannot be used as a store; it must be a directory we may write", path.display())
+            }
+            Self::NewerVersion(path, form) => {
+                write!(f, "{}: written by a newer kolbox (form {form}); install that version again", path.display())
+            }
+            Self::Unreadable(path) => {
+                write!(f, "{}: the store's files are damaged; move the directory away and keep it", path.display())
+            }
+            Self::Engine(_) => f.write_str("the store cannot be read or written; is the disk full?"),
+            Self::Sync(_) => f.write_str("the store cannot be brought to the disk"),
+            Self::TooLong(_) => f.write_str("the record cannot be kept"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Missing(_) | Self::InUse(_) | Self::NewerVersion(..) | Self::Unreadable(_) => None,
+            Self::Directory(_, error) | Self::Sync(error) => Some(error),
+            Self::Engine(error) => Some(error),
+            Self::TooLong(error) => Some(error),
+        }
+    }
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<TooLong> for StoreError {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
+}

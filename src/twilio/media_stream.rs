@@ -24,9 +24,9 @@ pub enum Inbound<'a> {
     /// The caller pressed a key.
     Dtmf { digit: char },
     /// All that was sent before this mark was played, or thrown away by a `clear`.
-    Mark { name: Cow<'a, str> },
+    Mark { name: Cow<'a, str>, stream_sid: Option<StreamSid> },
     /// The stream or its call is over.
-    Stop,
+    Stop { stream_sid: Option<StreamSid> },
     /// An event that is not documented yet.
     Unknown,
 }
@@ -130,7 +130,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ParseError> {
         "media" => read_media(&message).map(Inbound::Media),
         "mark" => {
             let mark: MarkPart<'_> = part(message.mark, "mark")?;
-            Ok(Inbound::Mark { name: mark.name })
+            Ok(Inbound::Mark { name: mark.name, stream_sid: message.stream_sid.parse().ok() })
         }
         "dtmf" => {
             let dtmf: DtmfPart<'_> = part(message.dtmf, "dtmf")?;
@@ -140,7 +140,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ParseError> {
         }
         "start" => read_start(&message).map(Inbound::Start),
         "connected" => Ok(Inbound::Connected),
-        "stop" => Ok(Inbound::Stop),
+        "stop" => Ok(Inbound::Stop { stream_sid: message.stream_sid.parse().ok() }),
         "" if message.kind.is_some() => Err(ParseError::ConversationRelay),
         "" => Err(ParseError::EventMissing),
         _ => Ok(Inbound::Unknown),
@@ -526,8 +526,12 @@ mod tests {
             parsed(r##"{"event":"dtmf","dtmf":{"track":"inbound_track","digit":"#"}}"##),
             Inbound::Dtmf { digit: '#' }
         );
-        assert_eq!(parsed(r#"{"event":"mark","mark":{"name":"e3:\"x\""}}"#), Inbound::Mark { name: "e3:\"x\"".into() });
-        assert_eq!(parsed(r#"{"event":"stop","stop":{"callSid":"CA1"}}"#), Inbound::Stop);
+        let name = r#"e3:"x""#.into();
+        assert_eq!(parsed(r#"{"event":"mark","mark":{"name":"e3:\"x\""}}"#), Inbound::Mark { name, stream_sid: None });
+        assert_eq!(
+            parsed(r#"{"event":"stop","streamSid":"MZ00000000000000000000000000000001","stop":{"callSid":"CA1"}}"#),
+            Inbound::Stop { stream_sid: Some(StreamSid::from_number(1)) }
+        );
         assert_eq!(parsed(r#"{"event":"hologram","media":"not what it was","start":7}"#), Inbound::Unknown);
     }
 

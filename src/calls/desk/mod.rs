@@ -1,0 +1,313 @@
+//! The desk: the only one that sees all calls. Events in, outputs out; one owner, no locks.
+//!
+//! Drive it so: `handle` or `handle_timeout`, then `poll_output` until `None`, then sleep until `poll_timeout`.
+
+mod webhooks;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Answer, CallFacts, CallView, EndCause, Event, FallbackReason, Output, Pulses, Report, RequestId,
+    call::{Call, Context, Phase, Tally},
+    registry::{CallKey, Registry, Table},
+    watchdog::Watchdog,
+};
+use crate::{
+    limits::{CALLS_MAX, ENDED_CALLS_MAX},
+    twilio::{
+        rest::UpdateOutcome,
+        sid::CallSid,
+        webhook::{RecordingStatus, StreamEvent},
+    },
+};
+
+/// What the desk is set up with.
+#[derive(Debug, Clone)]
+pub struct DeskOptions {
+    pub watchdog: Watchdog,
+    /// The fallback prompt's own length.
+    pub fallback_prompt: Duration,
+    /// `fallback.max_length`
+    pub record_max_length: Duration,
+    /// `calls.max_duration`
+    pub max_duration: Duration,
+}
+
+/// Why redirects or look-ups do not work, until one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestTrouble {
+    /// 401: the credentials, or the region.
+    Unauthorized,
+    /// 404: the account or the region.
+    NotFound,
+    /// Twilio refused the document, with this error code.
+    Refused { code: u32 },
+}
+
+impl RestTrouble {
+    pub(super) fn of(outcome: UpdateOutcome) -> Option<Self> {
+        match outcome {
+            UpdateOutcome::Unauthorized => Some(Self::Unauthorized),
+            UpdateOutcome::NotFound => Some(Self::NotFound),
+            UpdateOutcome::Refused { code } => Some(Self::Refused { code }),
+            _ => None,
+        }
+    }
+}
+
+/// How the desk stands, for the status page.
+#[derive(Debug, Clone)]
+pub struct DeskView {
+    pub calls: Vec<CallView>,
+    /// Calls that may stream, and how many there can be.
+    pub active: usize,
+    pub capacity: usize,
+    /// Redirects that Twilio accepted, since the start.
+    pub redirects: u64,
+    /// Redirects that were given up, since the start.
+    pub failed: u64,
+    pub rest_trouble: Option<RestTrouble>,
+    pub draining: bool,
+}
+
+/// The desk.
+#[derive(Debug)]
+pub struct Desk {
+    options: DeskOptions,
+    pulses: Pulses,
+    registry: Registry,
+    /// Calls that are over, the latest ones: a late webhook makes no second record.
+    ended: Box<heapless::HistoryBuf<CallSid, ENDED_CALLS_MAX>>,
+    can_keep: bool,
+    drain_until: Option<Instant>,
+    draining: bool,
+    tally: Tally,
+    /// Drained by `poll_output` before the next event: bounded by what one event or one round of deadlines gives.
+    outputs: VecDeque<Output>,
+}
+
+impl Desk {
+    /// A desk with no calls.
+    pub fn new(options: DeskOptions, pulses: Pulses) -> Self {
+        Self {
+            options,
+            pulses,
+            registry: Registry::default(),
+            ended: Box::new(heapless::HistoryBuf::new()),
+            can_keep: true,
+            drain_until: None,
+            draining: false,
+            tally: Tally::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The world told us something.
+    pub fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::VoiceRequested { request, facts, token } => self.handle_voice(request, facts, token, now),
+            Event::ConnectEnded { request, facts } => self.handle_connect_ended(request, facts, now),
+            Event::RecordEnded { request, facts, recording, duration_s, hung_up } => {
+                self.handle_record_ended(request, facts, (recording, duration_s), hung_up, now);
+            }
+            Event::CallStatusReported { request, facts } => self.handle_call_status(request, &facts, now),
+            Event::StreamStatusReported { facts, stream_sid, event } => self.with_call(&facts, now, |call, context| {
+                if event == StreamEvent::Error {
+                    call.handle_stream_error(stream_sid, context);
+                }
+            }),
+            Event::RecordingStatusReported { facts, status, .. } => self.with_call(&facts, now, |call, context| {
+                if matches!(status, RecordingStatus::InProgress | RecordingStatus::Completed) {
+                    call.note_recording(context);
+                }
+            }),
+            Event::StreamClaimed(claim) => self.handle_claim(&claim, now),
+            Event::StreamStopped { stream } => {
+                let key = self.registry.call_of_stream_mut(stream).map(|call| call.key);
+                self.step(key, now, |call, context| call.handle_stop(context));
+            }
+            Event::StreamClosed { stream, end } => {
+                let key = self.registry.call_of_stream_mut(stream).map(|call| call.key);
+                self.step(key, now, |call, context| call.handle_closed(end, context));
+            }
+            Event::RedirectAnswered { attempt, outcome } => {
+                let over = self.step(Some(attempt.call), now, |call, context| {
+                    call.handle_redirect_outcome(attempt, outcome, context)
+                });
+                self.end_if(attempt.call, over.flatten(), now);
+            }
+            Event::CallLookedUp { attempt, outcome } => {
+                let over =
+                    self.step(Some(attempt.call), now, |call, context| call.handle_look_up(attempt, outcome, context));
+                self.end_if(attempt.call, over.flatten(), now);
+            }
+            Event::StoreChanged { can_keep } => self.can_keep = can_keep,
+            Event::DrainStarted { until } => {
+                self.draining = true;
+                self.drain_until = Some(until);
+            }
+        }
+    }
+
+    /// A deadline has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<CallKey> =
+            self.registry.calls().filter(|call| call.next_timeout().0 <= now).map(|call| call.key).collect();
+        for key in due {
+            self.handle_call_timeout(key, now);
+        }
+        if self.drain_until.is_some_and(|until| until <= now) {
+            self.drain_until = None;
+            self.drain_streams(now);
+        }
+    }
+
+    /// When to call `handle_timeout`, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let calls = self.registry.calls().map(Call::next_timeout);
+        calls.chain(self.drain_until.map(|until| (until, "drain"))).min_by_key(|(at, _)| *at)
+    }
+
+    /// What to do next; `None` when all is said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> DeskView {
+        DeskView {
+            calls: self.registry.calls().map(|call| call.view(&self.pulses)).collect(),
+            active: self.registry.held(Table::Streams),
+            capacity: CALLS_MAX,
+            redirects: self.tally.redirects,
+            failed: self.tally.failed,
+            rest_trouble: self.tally.rest_trouble,
+            draining: self.draining,
+        }
+    }
+
+    /// Whether no call would be left in silence if the box stopped now.
+    pub fn is_drained(&self) -> bool {
+        self.registry.calls().all(|call| match call.phase {
+            Phase::Recording | Phase::Ending => true,
+            Phase::FallingBack => call.redirect.as_ref().is_some_and(|redirect| redirect.is_given_up()),
+            Phase::Awaiting | Phase::Streaming | Phase::StreamOver => call.conversation_is_over(),
+        })
+    }
+
+    fn handle_call_timeout(&mut self, key: CallKey, now: Instant) {
+        let over = self.step(Some(key), now, |call, context| {
+            if call.timers.expires_at <= now {
+                return Some(EndCause::MaxDuration);
+            }
+            if call.timers.answer_at.is_some_and(|at| at <= now) {
+                call.handle_answer_due(context);
+            }
+            if let Some(watch) = call.timers.watch.filter(|watch| watch.at <= now) {
+                call.handle_watch(watch, context);
+            }
+            if call.phase == Phase::FallingBack {
+                call.handle_redirect_due(context);
+            }
+            if call.look_up.is_some_and(|(_, until)| until <= now) {
+                call.handle_look_up_lost(context);
+            }
+            if call.look_up.is_none() && call.timers.ask_at.is_some_and(|at| at <= now) {
+                call.handle_ask_due(context);
+            }
+            None
+        });
+        self.end_if(key, over.flatten(), now);
+    }
+
+    fn drain_streams(&mut self, now: Instant) {
+        let streaming = |call: &&Call| {
+            let phase = matches!(call.phase, Phase::Awaiting | Phase::Streaming | Phase::StreamOver);
+            phase && !call.conversation_is_over()
+        };
+        let keys: Vec<CallKey> = self.registry.calls().filter(streaming).map(|call| call.key).collect();
+        for key in keys {
+            self.step(Some(key), now, |call, context| call.fall_back(FallbackReason::Draining, context));
+        }
+    }
+
+    /// Lets a webhook that expects nothing speak about its call: a final status ends it.
+    fn with_call(&mut self, facts: &CallFacts, now: Instant, step: impl FnOnce(&mut Call, &mut Context<'_>)) {
+        let key = self.registry.find(facts.call_sid);
+        self.step(key, now, |call, context| {
+            call.requested_at = context.now;
+            step(call, context);
+        });
+        if let (Some(key), Some(status)) = (key, facts.status.filter(|status| status.is_final())) {
+            self.end(key, EndCause::Status(status), None, now);
+        }
+    }
+
+    fn step<T>(
+        &mut self,
+        key: Option<CallKey>,
+        now: Instant,
+        step: impl FnOnce(&mut Call, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let call = self.registry.call_mut(key?)?;
+        let context = &mut Context {
+            options: &self.options,
+            pulses: &self.pulses,
+            outputs: &mut self.outputs,
+            tally: &mut self.tally,
+            now,
+        };
+        Some(step(call, context))
+    }
+
+    fn insert(&mut self, table: Table, facts: &CallFacts, now: Instant) -> Option<CallKey> {
+        let options = &self.options;
+        self.registry.insert(table, facts.call_sid, |key| Call::new(key, facts.clone(), options, now))
+    }
+
+    fn end_by_sid(&mut self, call_sid: CallSid, cause: EndCause, now: Instant) {
+        if let Some(key) = self.registry.find(call_sid) {
+            self.end(key, cause, None, now);
+        }
+    }
+
+    fn end_if(&mut self, key: CallKey, cause: Option<EndCause>, now: Instant) {
+        if let Some(cause) = cause {
+            self.end(key, cause, None, now);
+        }
+    }
+
+    /// The one way a call ends: its slot is freed and its record is made, once.
+    fn end(&mut self, key: CallKey, cause: EndCause, request: Option<RequestId>, now: Instant) {
+        let Some(mut call) = self.registry.remove(key) else { return };
+        self.ended.write(call.call_sid);
+        for request in std::mem::take(&mut call.deferred) {
+            self.answer(request, Answer::Nothing);
+        }
+        if let Some(socket) = call.open_socket() {
+            self.outputs.push_back(Output::CloseStream { socket });
+        }
+        let ended = Box::new(call.ended(cause, &self.pulses, now));
+        self.outputs.push_back(Output::Report(Report::CallEnded {
+            call_sid: ended.call_sid,
+            stream_sid: ended.stream_sid,
+            cause,
+            lasted: now.saturating_duration_since(ended.answered_at),
+        }));
+        self.outputs.push_back(Output::KeepRecord { ended, request });
+    }
+
+    fn was_ended(&self, call_sid: CallSid) -> bool {
+        self.ended.contains(&call_sid)
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.outputs.push_back(Output::Answer { request, answer });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! A call's steps toward the recorder, and the proof that it got there.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Answer, AttemptId, EndCause, Fallback, FallbackReason, Output, Report, RequestId, RestTrouble,
+    call::{Call, Context, Phase},
+    redirect::{ATTEMPT_MAX, Redirect, Verdict},
+    streaming::QUIET_MAX,
+};
+use crate::twilio::rest::{CallLookup, UpdateOutcome};
+
+/// After Twilio took the recorder's document and its prompt was played: time for a sign of the recording.
+const RECORDING_SIGN_WAIT: Duration = Duration::from_secs(10);
+/// After the longest recording: time for its `handle_recording`.
+const RECORDING_END_WAIT: Duration = Duration::from_secs(15);
+/// Between questions that Twilio did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How often one call is given the recorder, by REST or a webhook, before a redirect: the second only after Twilio was asked.
+const RECORDERS_MAX: u32 = 2;
+
+impl Call {
+    /// Answers a webhook with the `<Record>`: no redirect is needed any more, and none is repeated.
+    pub(super) fn give_recorder(&mut self, request: RequestId, reason: FallbackReason, context: &mut Context<'_>) {
+        let fallback = self.fallback.get_or_insert(Fallback { reason, redirected_at: None });
+        fallback.redirected_at.get_or_insert(context.now);
+        if self.redirect.as_ref().is_some_and(|redirect| !redirect.may_be_applied()) {
+            self.redirect = None;
+        }
+        self.enter_recording(context);
+        context.outputs.push_back(Output::Answer { request, answer: Answer::Record });
+    }
+
+    /// Sends the call to the recorder by REST.
+    pub(super) fn fall_back(&mut self, reason: FallbackReason, context: &mut Context<'_>) {
+        self.enter(Phase::FallingBack, context.now);
+        self.fallback.get_or_insert(Fallback { reason, redirected_at: None });
+        self.redirect = Some(Redirect::new(context.now));
+        self.timers.watch = None;
+        self.timers.ask_at = None;
+        self.handle_redirect_due(context);
+    }
+
+    /// A try is due, or an outstanding one's answer is lost. A call that has come to life meanwhile is left alone.
+    pub(super) fn handle_redirect_due(&mut self, context: &mut Context<'_>) {
+        let Some(redirect) = &self.redirect else { return };
+        if let Some(attempt) = redirect.overdue(context.now) {
+            self.handle_redirect_outcome(attempt, UpdateOutcome::TimedOut, context);
+            return;
+        }
+        if !redirect.is_due(context.now) {
+            return;
+        }
+        if self.is_heard_since(redirect.decided_at, context) {
+            self.fallback = self.fallback.filter(|fallback| fallback.redirected_at.is_some());
+            self.resume_streaming(context.now, context);
+            return;
+        }
+        let attempt = self.next_attempt();
+        let full = self.prompt_form(context.now);
+        if let Some(redirect) = &mut self.redirect {
+            let prompt = redirect.send(attempt, full, context.now);
+            context.outputs.push_back(Output::Redirect { attempt, call_sid: self.call_sid, prompt });
+        }
+    }
+
+    /// Reads the result of a try; `Some` when it says that the call is over.
+    pub(super) fn handle_redirect_outcome(
+        &mut self,
+        attempt: AttemptId,
+        outcome: UpdateOutcome,
+        context: &mut Context<'_>,
+    ) -> Option<EndCause> {
+        let redirect = self.redirect.as_mut()?;
+        let verdict = redirect.handle_outcome(attempt, outcome, context.now);
+        match verdict {
+            Verdict::Stale => return None,
+            Verdict::CallOver => return Some(EndCause::RestCallOver),
+            Verdict::Accepted => {
+                context.tally.redirects += 1;
+                context.tally.rest_trouble = None;
+                self.note_accepted(context);
+                return None;
+            }
+            Verdict::TryAgain | Verdict::GivenUp => {}
+        }
+        context.tally.rest_trouble = RestTrouble::of(outcome).or(context.tally.rest_trouble);
+        // A webhook or a sign of the recorder came first: this try is not missed.
+        if self.phase != Phase::FallingBack {
+            self.redirect = None;
+            return None;
+        }
+        let given_up = verdict == Verdict::GivenUp;
+        if given_up {
+            context.tally.failed += 1;
+            self.timers.ask_at = Some(context.now + QUIET_MAX);
+        }
+        context.outputs.push_back(Output::Report(Report::RedirectFailed {
+            call_sid: self.call_sid,
+            stream_sid: self.stream_sid(),
+            outcome,
+            given_up,
+        }));
+        None
+    }
+
+    /// Something that only a running recorder explains: it counts as acceptance of a try whose answer is open.
+    pub(super) fn note_applied(&mut self, context: &mut Context<'_>) {
+        if self.phase == Phase::FallingBack && self.redirect.as_ref().is_some_and(Redirect::may_be_applied) {
+            self.note_accepted_by_sign(context);
+        }
+    }
+
+    /// A recording of this call was announced.
+    pub(super) fn note_recording(&mut self, context: &mut Context<'_>) {
+        self.note_applied(context);
+        if self.phase == Phase::Recording {
+            self.recording_seen = true;
+            self.timers.ask_at = Some(context.now + context.options.record_max_length + RECORDING_END_WAIT);
+        }
+    }
+
+    fn note_accepted(&mut self, context: &mut Context<'_>) {
+        let decided_at = self.redirect.take().map_or(context.now, |redirect| redirect.decided_at);
+        context.outputs.push_back(Output::Report(Report::Redirected {
+            call_sid: self.call_sid,
+            stream_sid: self.stream_sid(),
+            after: context.now.saturating_duration_since(decided_at),
+        }));
+        self.note_redirected(context.now);
+        if self.phase == Phase::FallingBack {
+            self.enter_recording(context);
+        }
+    }
+
+    /// As [`Self::note_accepted`], but the try's own answer is still welcome: it may say that the call is over.
+    fn note_accepted_by_sign(&mut self, context: &mut Context<'_>) {
+        self.note_redirected(context.now);
+        self.enter_recording(context);
+    }
+
+    fn note_redirected(&mut self, now: Instant) {
+        if let Some(fallback) = &mut self.fallback {
+            fallback.redirected_at.get_or_insert(now);
+        }
+    }
+
+    fn enter_recording(&mut self, context: &mut Context<'_>) {
+        self.enter(Phase::Recording, context.now);
+        self.recorders_given += 1;
+        self.recording_seen = false;
+        self.timers.watch = None;
+        self.timers.ask_at = Some(context.now + context.options.fallback_prompt + RECORDING_SIGN_WAIT);
+    }
+
+    /// The recorder is done, and the webhook was answered with the call's end.
+    pub(super) fn enter_ending(&mut self, context: &mut Context<'_>) {
+        self.enter(Phase::Ending, context.now);
+        self.redirect = None;
+        self.recording_seen = true;
+        self.timers.watch = None;
+        self.timers.ask_at = Some(context.now + QUIET_MAX);
+    }
+
+    /// Nothing was heard of the call for too long: ask Twilio, unless its stream turns out to live.
+    pub(super) fn handle_ask_due(&mut self, context: &mut Context<'_>) {
+        self.timers.ask_at = None;
+        if matches!(self.phase, Phase::Recording | Phase::FallingBack) && self.is_heard_since(self.since, context) {
+            self.resume_streaming(context.now, context);
+            return;
+        }
+        // Twilio closes the stream of a call that it redirects; one still open by now leads nowhere.
+        if let Some(socket) = self.open_socket() {
+            context.outputs.push_back(Output::CloseStream { socket });
+        }
+        let attempt = self.next_attempt();
+        self.look_up = Some((attempt, context.now + ATTEMPT_MAX + ATTEMPT_MAX));
+        let recordings = self.phase == Phase::Recording;
+        context.outputs.push_back(Output::LookUpCall { attempt, call_sid: self.call_sid, recordings });
+    }
+
+    /// Reads what Twilio knows of the call; `Some` when it is over.
+    pub(super) fn handle_look_up(
+        &mut self,
+        attempt: AttemptId,
+        outcome: CallLookup,
+        context: &mut Context<'_>,
+    ) -> Option<EndCause> {
+        if self.look_up.is_none_or(|(current, _)| current != attempt) {
+            return None;
+        }
+        self.look_up = None;
+        // A stream or a webhook has answered the question meanwhile.
+        if matches!(self.phase, Phase::Awaiting | Phase::Streaming) {
+            return None;
+        }
+        let wait = match outcome {
+            CallLookup::Found { status, .. } if status.is_final() => return Some(EndCause::LookedUp(status)),
+            CallLookup::NotFound => return Some(EndCause::LookedUpUnknown),
+            CallLookup::Found { has_recording: true, .. } => {
+                self.recording_seen = true;
+                QUIET_MAX
+            }
+            CallLookup::Found { .. } if self.may_be_redirected_again() => {
+                self.redirect_again(context);
+                return None;
+            }
+            CallLookup::Found { .. } => QUIET_MAX,
+            CallLookup::Unauthorized => {
+                context.tally.rest_trouble = Some(RestTrouble::Unauthorized);
+                QUIET_MAX
+            }
+            CallLookup::Unavailable => ASK_AGAIN,
+        };
+        self.timers.ask_at.get_or_insert(context.now + wait);
+        None
+    }
+
+    /// A look-up's result is lost: ask again.
+    pub(super) fn handle_look_up_lost(&mut self, context: &Context<'_>) {
+        self.look_up = None;
+        self.timers.ask_at.get_or_insert(context.now);
+    }
+
+    fn may_be_redirected_again(&self) -> bool {
+        let given_up = self.redirect.as_ref().is_some_and(Redirect::is_given_up);
+        !self.recording_seen && !given_up && self.recorders_given < RECORDERS_MAX
+    }
+
+    /// Twilio says that the call is in progress, and it has neither stream nor recording.
+    fn redirect_again(&mut self, context: &mut Context<'_>) {
+        let reason = if self.stream.is_some() { FallbackReason::NoMedia } else { FallbackReason::NoStreamStart };
+        self.fall_back(reason, context);
+    }
+}

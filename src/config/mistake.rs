@@ -1,0 +1,70 @@
+//! What is wrong with a configuration: every mistake with its place, its value and what would be accepted.
+
+use std::{error::Error, fmt};
+
+/// A configuration that cannot be used. It names all of its mistakes, since nobody likes to restart once for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Never empty; in the order of the file, then of the environment.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub place: Place,
+    /// As it was written, shortened; `None` for a secret, and where there is no value to show.
+    pub value: Option<String>,
+    /// What is wrong, and what is accepted.
+    pub remedy: String,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file, with the key if one could be read.
+    File { path: String, line: usize, key: Option<String> },
+    /// An environment variable.
+    Environment { name: String },
+    /// A file of that name in `$CREDENTIALS_DIRECTORY`.
+    Credential { name: String },
+    /// Nowhere: the key was left at its default.
+    Default { key: String },
+    /// A file or directory that could not be read at all.
+    Unreadable { path: String },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mistakes.len() {
+            1 => write!(f, "the configuration cannot be used:")?,
+            count => write!(f, "the configuration cannot be used, for {count} mistakes:")?,
+        }
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl Error for ConfigError {}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place)?;
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        write!(f, ": {}", self.remedy)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line, key: Some(key) } => write!(f, "{path}:{line}: {key}"),
+            Self::File { path, line, key: None } => write!(f, "{path}:{line}"),
+            Self::Environment { name } => write!(f, "{name} (environment)"),
+            Self::Credential { name } => write!(f, "{name} (credential)"),
+            Self::Default { key } => write!(f, "{key} (not set)"),
+            Self::Unreadable { path } => f.write_str(path),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The desk's task: feeds it events and deadlines, and does what it says.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
+
+use super::{errands::Errands, reports};
+use crate::{
+    calls::{Answer, Desk, DeskView, Event, Output, RequestId, SocketId},
+    server::desk_port::{SocketOrder, ToDesk},
+};
+
+/// The desk and everything it speaks to. Its maps are bounded by the connections that the listener admits.
+pub(super) struct DeskLoop {
+    desk: Desk,
+    receiver: mpsc::Receiver<ToDesk>,
+    errands: Arc<Errands>,
+    view: watch::Sender<DeskView>,
+    replies: HashMap<RequestId, oneshot::Sender<Answer>>,
+    sockets: HashMap<SocketId, mpsc::Sender<SocketOrder>>,
+}
+
+impl DeskLoop {
+    pub(super) fn new(
+        desk: Desk,
+        receiver: mpsc::Receiver<ToDesk>,
+        errands: Arc<Errands>,
+        view: watch::Sender<DeskView>,
+    ) -> Self {
+        Self { desk, receiver, errands, view, replies: HashMap::new(), sockets: HashMap::new() }
+    }
+
+    /// Runs until every handle on the desk is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let deadline = self.desk.poll_timeout().map(|(at, _)| at);
+            let due = async {
+                match deadline {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = self.receiver.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => return,
+                },
+                () = due => self.desk.handle_timeout(Instant::now()),
+            }
+            self.perform();
+            self.view.send_replace(self.desk.view());
+        }
+    }
+
+    fn handle(&mut self, message: ToDesk) {
+        let event = match message {
+            ToDesk::Asked { event, request, reply } => {
+                self.replies.insert(request, reply);
+                event
+            }
+            ToDesk::SocketOpened { socket, orders } => {
+                self.sockets.insert(socket, orders);
+                return;
+            }
+            ToDesk::SocketGone { socket } => {
+                self.sockets.remove(&socket);
+                return;
+            }
+            ToDesk::Told(event) => event,
+        };
+        self.desk.handle(event, Instant::now());
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.desk.poll_output() {
+            match output {
+                Output::Answer { request, answer } => self.answer(request, answer),
+                Output::AcceptStream { socket, stream } => self.order(socket, SocketOrder::Accept(stream)),
+                Output::RefuseStream { socket, refusal } => self.order(socket, SocketOrder::Refuse(refusal)),
+                Output::CloseStream { socket } => self.order(socket, SocketOrder::Close),
+                Output::Redirect { attempt, call_sid, prompt } => self.errands.redirect(attempt, call_sid, prompt),
+                Output::LookUpCall { attempt, call_sid, recordings } => {
+                    self.errands.look_up(attempt, call_sid, recordings);
+                }
+                Output::KeepRecord { ended, request } => {
+                    let reply = request.and_then(|request| self.replies.remove(&request));
+                    self.errands.keep(ended, reply);
+                }
+                Output::Report(report) => reports::log(&report),
+            }
+        }
+    }
+
+    /// A webhook whose connection is gone hears nothing, and misses nothing: Twilio asks again or goes on.
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        if let Some(reply) = self.replies.remove(&request) {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// A socket that takes no order has as many waiting as it can use: its last one was to close.
+    fn order(&mut self, socket: SocketId, order: SocketOrder) {
+        if let Some(orders) = self.sockets.get(&socket) {
+            let _ = orders.try_send(order);
+        }
+    }
+}

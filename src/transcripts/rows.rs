@@ -1,0 +1,186 @@
+//! How records lie in sled's one tree: a letter for the state, the place in the order, the part.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `a` id (16) part (2) | a draft that awaits its recording |
+//! | `f` sequence (8) part (2) | a final record, unsynced |
+//! | `p` sequence (8) part (2) | a parked record |
+//! | `s` sequence (8) part (2) | a synced record |
+//! | `c` CallSid (34) | which record the call has: id (16), whether it is final (1), CRC-32 (4) |
+//! | `m` | the ledger: next sequence and counts |
+//! | `x` and an older key | bytes that were found damaged, set aside |
+//!
+//! A state is a range of keys, so the next record to send is the first of a range, and nothing is ever searched for.
+
+use std::iter::Peekable;
+
+use sled::IVec;
+
+use super::{
+    record::TranscriptId,
+    store::StoreError,
+    stored::{Damage, Sequence, State, Stored, decode},
+};
+use crate::twilio::sid::CallSid;
+
+pub(super) const DRAFTS: u8 = b'a';
+pub(super) const UNSYNCED: u8 = b'f';
+pub(super) const PARKED: u8 = b'p';
+pub(super) const SYNCED: u8 = b's';
+pub(super) const LEDGER_KEY: &[u8] = b"m";
+const CALLS: u8 = b'c';
+const DAMAGED: u8 = b'x';
+const PART_BYTES: usize = 2;
+
+/// One record as it lies in the tree: all parts of one place.
+pub(super) struct Row {
+    parts: Vec<(IVec, IVec)>,
+}
+
+impl Row {
+    /// The record, if the bytes are one, and the one that belongs at this place.
+    pub fn read(&self) -> Result<Stored, Damage> {
+        let stored = decode(self.parts.iter().map(|(_, value)| &value[..]))?;
+        let place = place(stored.sequence, stored.state, stored.record.id);
+        let at_its_place = self.parts.iter().enumerate().all(|(part, (key, _))| key[..] == part_key(&place, part));
+        if at_its_place { Ok(stored) } else { Err(Damage::Inconsistent) }
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &IVec> {
+        self.parts.iter().map(|(key, _)| key)
+    }
+
+    /// The same bytes under keys where nothing looks for a record.
+    pub fn set_aside(&self) -> impl Iterator<Item = (Vec<u8>, &IVec)> {
+        self.parts.iter().map(|(key, value)| ([&[DAMAGED], &key[..]].concat(), value))
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
+/// The rows of one state, in the order of their places.
+pub(super) fn rows(tree: &sled::Tree, letter: u8) -> Rows<sled::Iter> {
+    Rows { pairs: tree.scan_prefix([letter]).peekable() }
+}
+
+/// The rows of one state, the last place first.
+pub(super) fn rows_backwards(tree: &sled::Tree, letter: u8) -> Rows<std::iter::Rev<sled::Iter>> {
+    Rows { pairs: tree.scan_prefix([letter]).rev().peekable() }
+}
+
+/// The row of one place; without parts if nothing is there.
+pub(super) fn row_at(tree: &sled::Tree, place: &[u8]) -> Result<Row, StoreError> {
+    Ok(Row { parts: tree.scan_prefix(place).collect::<Result<_, _>>()? })
+}
+
+/// Gathers the parts that lie side by side.
+pub(super) struct Rows<I: Iterator<Item = sled::Result<(IVec, IVec)>>> {
+    pairs: Peekable<I>,
+}
+
+impl<I: Iterator<Item = sled::Result<(IVec, IVec)>>> Iterator for Rows<I> {
+    type Item = Result<Row, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = match self.pairs.next()? {
+            Ok(first) => first,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let place = place_of(&first.0).to_vec();
+        let mut parts = vec![first];
+        while let Some(Ok(next)) = self.pairs.next_if(|next| next.as_ref().is_ok_and(|(key, _)| place_of(key) == place))
+        {
+            parts.push(next);
+        }
+        parts.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Some(Ok(Row { parts }))
+    }
+}
+
+/// A place without its part.
+pub(super) fn place(sequence: Option<Sequence>, state: State, id: TranscriptId) -> Vec<u8> {
+    let letter = match state {
+        State::AwaitingRecording => DRAFTS,
+        State::Unsynced => UNSYNCED,
+        State::Parked { .. } => PARKED,
+        State::Synced { .. } => SYNCED,
+    };
+    let mut place = vec![letter];
+    match sequence {
+        Some(sequence) => place.extend_from_slice(&sequence.0.to_be_bytes()),
+        None => place.extend_from_slice(&id.to_bytes()),
+    }
+    place
+}
+
+pub(super) fn part_key(place: &[u8], part: usize) -> Vec<u8> {
+    [place, &(part as u16).to_be_bytes()].concat()
+}
+
+fn place_of(key: &[u8]) -> &[u8] {
+    &key[..key.len().saturating_sub(PART_BYTES)]
+}
+
+/// Which record a call has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallEntry {
+    pub id: TranscriptId,
+    pub is_final: bool,
+}
+
+pub(super) fn call_key(call_sid: &CallSid) -> Vec<u8> {
+    [&[CALLS], call_sid.as_str().as_bytes()].concat()
+}
+
+impl CallEntry {
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = self.id.to_bytes().to_vec();
+        bytes.push(u8::from(self.is_final));
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// `None` where the bytes are damaged: then the call counts as new, since two records are better than none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk::<4>()?;
+        let (id, rest) = body.split_first_chunk::<16>()?;
+        let is_final = match rest {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        (crc32fast::hash(body) == u32::from_be_bytes(*checksum))
+            .then_some(Self { id: TranscriptId::from_bytes(*id), is_final })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcripts::record::samples::record;
+
+    #[test]
+    fn a_calls_entry_comes_back_or_is_not_believed() {
+        let entry = CallEntry { id: record(3).id, is_final: true };
+        let bytes = entry.encode();
+        assert_eq!(CallEntry::decode(&bytes), Some(entry));
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 4;
+            assert_eq!(CallEntry::decode(&damaged), None);
+            assert_eq!(CallEntry::decode(&bytes[..place]), None);
+        }
+    }
+
+    #[test]
+    fn places_sort_in_the_order_of_becoming_final() {
+        let id = record(1).id;
+        let keys: Vec<_> = [1, 2, 255, 256, u64::MAX]
+            .map(|sequence| part_key(&place(Some(Sequence(sequence)), State::Unsynced, id), 0))
+            .into();
+        assert!(keys.is_sorted());
+        assert_eq!(place_of(&keys[0]), place(Some(Sequence(1)), State::Unsynced, id));
+    }
+}
