@@ -152,7 +152,8 @@ impl PeerStream {
 
     /// The next mark whose audio has been played.
     pub fn poll_mark(&mut self, now: Instant) -> Option<String> {
-        let (name, _) = self.marks.pop_front_if(|(_, due)| *due <= now)?;
+        self.poll_timeout().filter(|due| *due <= now)?;
+        let (name, _) = self.marks.pop_front()?;
         self.marks_echoed += 1;
         Some(self.message("mark", json!({"name": name})))
     }
