@@ -129,8 +129,14 @@ pub const RECORDINGS_PER_CALL_MAX: usize = 4;
 pub const EARLY_RECORDINGS_MAX: usize = 2 * RECORDER_CALLS_MAX;
 /// Calls that the status page shows as the last ones.
 pub const RECENT_CALLS_MAX: usize = 20;
-/// An upstream's answer, in bytes: only its status counts.
-pub const UPSTREAM_BODY_BYTES_MAX: usize = 64 * 1024;
+/// An upstream's answer, in bytes. Only its status counts, but a longer answer is none.
+pub const UPSTREAM_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// What an errand for a recording may take before it counts as failed, waiting for its turn at Twilio included.
+pub const ERRAND_MAX: Duration = Duration::from_secs(120);
+/// How long the keeper's stop waits for the store and for an upstream that has a record in its hands.
+pub const KEEPER_STOP_MAX: Duration = Duration::from_secs(3);
+/// How often old synced records are looked for.
+pub const STORE_TIDY_EVERY: Duration = Duration::from_secs(60);
 /// The longest that the upstream's `Retry-After` is believed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -145,6 +151,7 @@ pub const PAGE_CALLS_MAX: usize = 20;
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
+const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());

@@ -1,1 +1,234 @@
-//! (to come)
+//! The keeper's port: ended calls and announcements go in, and it is known when a record is safe.
+
+use std::{fmt, io, path::PathBuf};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    keeper_loop::KeeperLoop,
+    record::{BoxIdentity, TranscriptId},
+    recordings,
+    sled_store::SledStore,
+    store::{Store, StoreError},
+    upstream::{Upstream, UpstreamError},
+    view::KeeperView,
+    writer::{NotKept, Opener, REOPEN_AFTER},
+};
+use crate::{
+    calls::EndedCall,
+    config,
+    limits::KEEPER_QUEUE_MAX,
+    system::clock::Clock,
+    twilio::{
+        rest::{CallLookup, ListedRecording, RestFailure, RestReply},
+        sid::{CallSid, RecordingSid},
+        webhook::RecordingStatus,
+    },
+};
+
+/// What the keeper needs to know.
+#[derive(Debug, Clone)]
+pub struct KeeperOptions {
+    pub store: config::Store,
+    pub sync: config::Sync,
+    /// `speech.language`, for the records.
+    pub language: String,
+    /// Which box makes the records: [`super::identity::load`].
+    pub made_by: BoxIdentity,
+    pub clock: Clock,
+}
+
+/// What the keeper wants asked of Twilio. An answer that never comes counts as Twilio out of reach.
+#[derive(Debug)]
+pub enum Errand {
+    /// The recording's audio ([`crate::twilio::rest::RestRequest::recording_media`]), whatever the answer's status.
+    FetchRecording { recording_sid: RecordingSid, reply: oneshot::Sender<Result<RestReply, RestFailure>> },
+    /// The call's recordings ([`crate::twilio::rest::read_recordings`]).
+    ListRecordings { call_sid: CallSid, reply: oneshot::Sender<Result<Vec<ListedRecording>, CallLookup>> },
+}
+
+/// Starts the keeper.
+pub struct Keeper;
+
+impl Keeper {
+    /// Opens the store, resumes what waits in it, and starts the task. It ends, with the store closed, when
+    /// [`KeeperPort::stop`] was called or the last port is gone. To be called on a tokio runtime; blocks on the disk.
+    pub fn start(
+        options: KeeperOptions,
+        errands: mpsc::Sender<Errand>,
+    ) -> Result<(KeeperPort, JoinHandle<()>), KeeperError> {
+        let path = options.store.path.clone();
+        let open: Opener = Box::new(move || Ok(Box::new(SledStore::open(&path)?) as Box<dyn Store>));
+        Self::start_over(options, errands, open)
+    }
+
+    /// The same over any store.
+    pub(super) fn start_over(
+        options: KeeperOptions,
+        errands: mpsc::Sender<Errand>,
+        mut open: Opener,
+    ) -> Result<(KeeperPort, JoinHandle<()>), KeeperError> {
+        let store = open().map_err(KeeperError::Store)?;
+        recordings::prepare(&options.store.path)
+            .map_err(|error| KeeperError::Audio(options.store.path.join(recordings::FOLDER), error))?;
+        let upstream = Upstream::new(&options.sync).map_err(KeeperError::Upstream)?;
+        let (commands, receiver) = mpsc::channel(KEEPER_QUEUE_MAX);
+        let (keeper, view) = KeeperLoop::new(options, errands, receiver, upstream, store, (open, REOPEN_AFTER))?;
+        Ok((KeeperPort { commands, view }, tokio::spawn(keeper.run())))
+    }
+}
+
+/// The way to the keeper; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KeeperPort {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<KeeperView>,
+}
+
+impl KeeperPort {
+    /// Keeps the record of an ended call; `Ok` only once it would survive pulling the plug. A call that has its record
+    /// already gets no second one, which is `Ok` too.
+    pub async fn keep(&self, ended: EndedCall) -> Result<(), KeepError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Keep { ended: Box::new(ended), reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => KeepError::Full,
+            mpsc::error::TrySendError::Closed(_) => KeepError::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(KeepError::Stopped))
+    }
+
+    /// A recording of a call was announced, by `handle_recording` or by its status callback: before or after the
+    /// call's end, once or more often.
+    pub async fn recording_announced(
+        &self,
+        call_sid: CallSid,
+        recording_sid: Option<RecordingSid>,
+        status: RecordingStatus,
+    ) {
+        // A keeper that has stopped finds the recording by listing when it starts again.
+        let _ = self.commands.send(Command::Announced { call_sid, recording_sid, status }).await;
+    }
+
+    /// Puts a parked record back in the queue, at its old place.
+    pub async fn retry(&self, id: TranscriptId) -> Result<(), RetryError> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Retry { id, reply }).await;
+        match answer.await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(RetryError::NotParked),
+            Ok(Err(why)) => Err(RetryError::NotKept(why)),
+            Err(_) => Err(RetryError::NotKept(NotKept::Stopped)),
+        }
+    }
+
+    /// How the records stand, always.
+    pub fn view(&self) -> watch::Receiver<KeeperView> {
+        self.view.clone()
+    }
+
+    /// Asks the keeper to end: what was given to it before is brought to the disk first, and an upstream that has a
+    /// record in its hands is given a moment to answer. The task's handle tells when it is done.
+    pub async fn stop(&self) {
+        let _ = self.commands.send(Command::Stop).await;
+    }
+}
+
+/// What reaches the keeper's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Keep { ended: Box<EndedCall>, reply: oneshot::Sender<Result<(), KeepError>> },
+    Announced { call_sid: CallSid, recording_sid: Option<RecordingSid>, status: RecordingStatus },
+    Retry { id: TranscriptId, reply: oneshot::Sender<Result<bool, NotKept>> },
+    Stop,
+}
+
+/// Why the keeper cannot start.
+#[derive(Debug)]
+pub enum KeeperError {
+    Store(StoreError),
+    /// The folder for audio cannot be made.
+    Audio(PathBuf, io::Error),
+    Upstream(UpstreamError),
+    /// The store's thread cannot be started.
+    Thread(io::Error),
+}
+
+/// Why a record is not safe.
+#[derive(Debug, Clone)]
+pub enum KeepError {
+    /// As many orders wait as may wait: this one was not taken.
+    Full,
+    /// The keeper has stopped.
+    Stopped,
+    /// The store does not take it now; [`NotKept::Later`] goes on trying.
+    NotKept(NotKept),
+}
+
+/// Why a parked record is not back in the queue.
+#[derive(Debug, Clone)]
+pub enum RetryError {
+    /// No record of this id is parked.
+    NotParked,
+    NotKept(NotKept),
+}
+
+impl fmt::Display for KeeperError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(_) => f.write_str("the store of transcripts cannot be opened"),
+            Self::Audio(path, _) => write!(f, "{}: cannot be made", path.display()),
+            Self::Upstream(_) => f.write_str("transcripts cannot be sent"),
+            Self::Thread(_) => f.write_str("the store's thread cannot be started"),
+        }
+    }
+}
+
+impl std::error::Error for KeeperError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Audio(_, error) | Self::Thread(error) => Some(error),
+            Self::Upstream(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for KeepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too many ended calls wait to be kept",
+            Self::Stopped => "the keeper has stopped",
+            Self::NotKept(_) => "the record is not on the disk",
+        })
+    }
+}
+
+impl std::error::Error for KeepError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotKept(error) => Some(error),
+            Self::Full | Self::Stopped => None,
+        }
+    }
+}
+
+impl fmt::Display for RetryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotParked => "no parked transcript has this id",
+            Self::NotKept(_) => "the store did not take it",
+        })
+    }
+}
+
+impl std::error::Error for RetryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotKept(error) => Some(error),
+            Self::NotParked => None,
+        }
+    }
+}

@@ -4,7 +4,9 @@
 //! recording ([`pending`]), first as a draft; then it is final, gets its place in the order ([`store`], written by
 //! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced.
 
+pub mod identity;
 pub mod keeper;
+mod keeper_loop;
 pub mod outbox;
 pub mod pending;
 pub mod read;
@@ -21,4 +23,12 @@ pub mod writer;
 #[cfg(test)]
 mod conformance_tests;
 #[cfg(test)]
+mod keeper_tests;
+#[cfg(test)]
 mod memory_store_tests;
+
+pub use keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError};
+pub use record::{BoxIdentity, Outcome, Record, Source, TranscriptId};
+pub use store::{Store, StoreError};
+pub use stored::{Sequence, State, Stored};
+pub use view::{KeeperView, RecentCall, SyncError};

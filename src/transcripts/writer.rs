@@ -184,8 +184,10 @@ impl Writer {
             for operation in group {
                 outcomes.push(match operation {
                     Operation::Change(task) => {
-                        changed = true;
-                        Outcome::Changed(apply(store, &task.change)?)
+                        let done = apply(store, &task.change)?;
+                        // That a record was kept before does not say that it was durable then.
+                        changed |= !matches!((&task.change, &done), (Change::MakeRoom { .. }, Ok(false)));
+                        Outcome::Changed(done)
                     }
                     Operation::FirstUnsynced(_) => Outcome::Found(store.first_unsynced()?.map(Box::new)),
                 });
@@ -215,7 +217,14 @@ impl Writer {
         self.health.send_replace(StoreHealth { counts, failure: None });
         for (operation, outcome) in group.into_iter().zip(outcomes) {
             match (operation, outcome) {
-                (Operation::Change(Task { reply: Some(reply), .. }), Outcome::Changed(done)) => drop(reply.send(done)),
+                (Operation::Change(task), Outcome::Changed(done)) => {
+                    if let (Change::PutFinal(record), Ok(true)) = (&task.change, &done) {
+                        report_stored(record);
+                    }
+                    if let Some(reply) = task.reply {
+                        let _ = reply.send(done);
+                    }
+                }
                 (Operation::FirstUnsynced(reply), Outcome::Found(next)) => drop(reply.send(Ok(next))),
                 _ => {}
             }
@@ -263,6 +272,18 @@ impl Task {
             let _ = reply.send(Err(why));
         }
     }
+}
+
+fn report_stored(record: &Record) {
+    tracing::info!(
+        event = "TRANSCRIPT_STORED",
+        call_sid = %record.call_sid,
+        stream_sid = record.stream_sid.map(tracing::field::display),
+        transcript_id = %record.id,
+        source = ?record.source,
+        outcome = ?record.outcome,
+        "transcript stored"
+    );
 }
 
 /// `Err`: the store is to be opened again. A change that can never be done is no failure of the store.
