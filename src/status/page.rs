@@ -251,6 +251,7 @@ impl LiveRow {
                 CallState::Streaming => "streaming",
                 CallState::FallingBack => "falling_back",
                 CallState::Recording => "recording",
+                CallState::Ending => "ending",
             },
             doing: language.say(words::call_state(call.state)),
             silence: silence.map(|ago| words::duration(language, ago)),

@@ -129,6 +129,7 @@ pub fn call_state(state: CallState) -> Text {
         CallState::Streaming => text("נשמע בזמן אמת", "Heard live"),
         CallState::FallingBack => text("עובר להשארת הודעה", "On the way to leave a message"),
         CallState::Recording => text("משאיר הודעה", "Leaving a message"),
+        CallState::Ending => text("נפרד לשלום", "Saying goodbye"),
     }
 }
 
