@@ -191,7 +191,8 @@ fn rest_that_fails_for_a_while_delays_the_recorder_and_loses_nothing() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let network = Network { rest_failing_percent: 30, rest_heals_at: 30 * SECOND, repeated_percent: 20, ..Network::default() };
+    let network =
+        Network { rest_failing_percent: 30, rest_heals_at: 30 * SECOND, repeated_percent: 20, ..Network::default() };
     let outcome = |world: &World| {
         let since = |at: Instant| at - world.start;
         let kept: Vec<_> =

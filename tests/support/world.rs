@@ -9,7 +9,10 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kolbox::{
-    calls::{Answer, Desk, DeskOptions, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken, watchdog::Watchdog},
+    calls::{
+        Answer, Desk, DeskOptions, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken,
+        watchdog::Watchdog,
+    },
     config,
     server::{
         desk_port::SocketOrder,
@@ -257,7 +260,9 @@ impl World {
                 self.calls[call].handle_socket_opened(ticket, now);
                 self.obey(call);
             }
-            Arrival::TextAtBox { socket, text } => self.with_session(socket, |session| session.handle_message(&text, now)),
+            Arrival::TextAtBox { socket, text } => {
+                self.with_session(socket, |session| session.handle_message(&text, now))
+            }
             Arrival::TextAtTwilio { call, ticket, text } => {
                 self.calls[call].handle_socket_message(ticket, &text, now);
                 self.obey(call);
@@ -291,7 +296,8 @@ impl World {
 
     /// The box's side of a webhook: form to event, and the desk's answer back as TwiML.
     fn webhook(&mut self, call: usize, ticket: Ticket, url: &str, form: &[(String, String)]) {
-        let path = url.strip_prefix("https://").and_then(|rest| rest.find('/').map(|slash| &rest[slash..])).unwrap_or(url);
+        let path =
+            url.strip_prefix("https://").and_then(|rest| rest.find('/').map(|slash| &rest[slash..])).unwrap_or(url);
         let form = Form::from_pairs(form.to_vec());
         let webhook = Webhook::at(path).unwrap_or_else(|| panic!("Twilio was given {url}"));
         let facts = webhooks::facts(&form, Some(&account_sid())).expect("the simulator's forms are sound");
