@@ -313,7 +313,7 @@ impl World {
                 let request = RequestId(self.next);
                 let token = StreamToken(format!("token-{}", self.next).as_str().try_into().expect("short"));
                 self.requests.insert(request, (call, ticket));
-                self.tell(question.event(request, facts, &form, || token));
+                self.tell(question.event(request, facts, &form, token));
             }
             Webhook::Tells(news) => {
                 if let Some(event) = news.event(facts, &form) {
