@@ -22,7 +22,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use tracing::field::{debug, display};
+use tracing::field::display;
 
 use super::{
     desk_port::{DeskPort, SocketOrder},
@@ -195,7 +195,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
             socket = socket.0,
             call_sid = self.call_sid(),
             stream_sid = self.stream_sid(),
-            end = self.end.map(debug),
+            end = self.end.map(tracing::field::debug),
             code,
             frames = counts.frames,
             bad_messages = counts.bad_messages,

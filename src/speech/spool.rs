@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
@@ -200,11 +200,8 @@ impl Writer {
         while let Ok(job) = jobs.recv() {
             self.handle(job);
             // The queue first: what is over is closed when nothing of it waits. A straggler opens its file again, at its end.
-            loop {
-                match jobs.try_recv() {
-                    Ok(job) => self.handle(job),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(job) = jobs.try_recv() {
+                self.handle(job);
             }
             self.close_those_over();
         }

@@ -72,6 +72,17 @@ pub struct Media<'a> {
     pub stream_sid: Option<StreamSid>,
 }
 
+impl Media<'_> {
+    /// Puts the audio's raw μ-law bytes in place of what `ulaw` held; allocates only while that buffer still grows.
+    ///
+    /// # Errors
+    /// When the payload is not base64; `ulaw` is empty then.
+    pub fn decode(&self, ulaw: &mut Vec<u8>) -> Result<(), base64::DecodeError> {
+        ulaw.clear();
+        BASE64_STANDARD.decode_vec(self.payload_base64.as_ref(), ulaw).inspect_err(|_| ulaw.clear())
+    }
+}
+
 /// Why a message is none that Twilio sends. The stream goes on: one bad message is no reason to lose a caller.
 #[derive(Debug)]
 pub enum ParseError {
@@ -476,6 +487,17 @@ mod tests {
         assert!(matches!(media.payload_base64, Cow::Borrowed("f39/fw==")));
         assert_eq!((media.chunk, media.timestamp_ms, media.track_inbound), (Some(1), Some(20), true));
         assert_eq!(media.stream_sid, Some(StreamSid::from_number(1)));
+        let mut ulaw = vec![1, 2, 3];
+        media.decode(&mut ulaw).unwrap();
+        assert_eq!(ulaw, [0x7f; 4]);
+    }
+
+    #[test]
+    fn a_payload_that_is_not_base64_leaves_no_audio() {
+        let media = media(r#"{"event":"media","media":{"payload":"f39/fw==f39/f?=="}}"#);
+        let mut ulaw = vec![1, 2, 3];
+        assert!(media.decode(&mut ulaw).is_err());
+        assert!(ulaw.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Twilio's vocabulary: bytes to values and back. Pure.
 
 pub mod media_stream;
+pub mod media_stream_peer;
 pub mod rest;
 pub mod sid;
 pub mod signature;
