@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::SinkExt;
-use hyper::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Response, body::Incoming};
 use kolbox::{
     calls::{Answer, Event, Pulses, StreamToken},
-    config::{Config, Tls, TlsMode},
+    config::{self, Config, Tls, TlsMode},
     server::{
         conversation::ConversationOptions,
         desk_port::{DeskPort, ToDesk},
@@ -20,12 +22,14 @@ use kolbox::{
         media_socket::MediaContext,
         prompts::Prompts,
         public_host::PublicHost,
+        rest_client::RestClient,
         router::{self, Behind, Router},
         tls,
         webhooks::Announcement,
     },
     system::http_client::{HttpClient, Reply, Roots, tls_client_config},
     twilio::{
+        rest::{RestRequest, UpdateOutcome, read_update},
         sid::{AccountSid, CallSid, RecordingSid, StreamSid},
         signature,
         webhook::{Form, RecordingStatus},
@@ -721,4 +725,34 @@ async fn certificate_files_are_served() {
     let public = HttpClient::new(&Roots::Public, LONG).unwrap();
     let request = Request::get(front.url("/healthz")).body(Bytes::new()).unwrap();
     assert!(public.send(request, LONG, 100).await.is_err(), "nobody vouches for it");
+}
+
+#[tokio::test]
+async fn a_redirect_goes_out_as_a_signed_in_form_and_its_answer_comes_back() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), None, listener::Limits::new(4)).await.unwrap();
+    let (account, call) = (AccountSid::from_number(1), CallSid::from_number(7));
+    let twilio = config::Twilio {
+        account_sid: Some(account),
+        auth_token: TOKEN.into(),
+        api_base: format!("http://{}", listener.address().unwrap()),
+        ..Default::default()
+    };
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let handler = move |request: Request<Incoming>, _| {
+        let seen = seen.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            seen.send((parts, body.collect().await.unwrap().to_bytes())).unwrap();
+            let busy = Response::builder().status(429).header("Retry-After", "2");
+            busy.body(Full::<Bytes>::from(r#"{"code":20429}"#)).unwrap()
+        }
+    };
+    tokio::spawn(listener.serve(handler, std::future::pending()));
+    let client = RestClient::new(&twilio, HttpClient::new(&Roots::Public, LONG).unwrap());
+    let answer = client.send(RestRequest::redirect(&account, &call, "<Response/>".into())).await;
+    assert_eq!(read_update(&answer), UpdateOutcome::Throttled { retry_after: Some(Duration::from_secs(2)) });
+    let (parts, body) = requests.recv().await.unwrap();
+    assert_eq!(parts.uri.path(), format!("/2010-04-01/Accounts/{account}/Calls/{call}.json"));
+    assert_eq!(parts.headers["authorization"], format!("Basic {}", STANDARD.encode(format!("{account}:{TOKEN}"))));
+    assert_eq!(&body[..], b"Twiml=%3CResponse%2F%3E");
 }

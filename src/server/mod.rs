@@ -8,6 +8,7 @@ pub mod handshake;
 pub mod listener;
 pub mod media_session;
 pub mod media_socket;
+pub mod problem;
 pub mod prompts;
 pub mod public_host;
 pub mod rest_client;

@@ -1,8 +1,6 @@
 //! Every route of the public listener: one match of method and path, and what each lets in.
 
 use std::{
-    error::Error as StdError,
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,13 +21,14 @@ use super::{
     admission::{self, Admission},
     desk_port::DeskPort,
     documents::{Documents, MEDIA_PATH, PROMPTS_PATH},
-    handshake::{self, Refused as HandshakeRefused},
+    handshake,
     listener::{Peer, Seat},
     media_socket::{self, MediaContext},
+    problem::{Problem, text},
     prompts::Prompts,
-    public_host::{HostError, Origin, PublicHost},
+    public_host::{Origin, PublicHost},
     static_file::StaticFile,
-    webhooks::{self, Announcement, News, Question, Refused, Webhook},
+    webhooks::{self, Announcement, News, Question, Webhook},
 };
 use crate::{
     calls::{Answer, StreamToken},
@@ -84,23 +83,6 @@ pub struct Router {
     admission: Admission,
     account: Option<AccountSid>,
     limits: Limits,
-}
-
-/// Why a request gets no proper answer.
-#[derive(Debug)]
-enum Problem {
-    Host(HostError),
-    Handshake(HandshakeRefused),
-    Signature,
-    Form(Refused),
-    BodyTooLarge,
-    BodyTooSlow,
-    BodyBroken,
-    NotFound,
-    /// The methods that the path does know.
-    Method(&'static str),
-    /// The desk is full, gone or too slow.
-    Unavailable,
 }
 
 impl Router {
@@ -229,6 +211,7 @@ impl Router {
         }
     }
 
+    /// Lets nothing happen for a request without a valid signature; learns the host from one with it.
     fn admit(&self, parts: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool) -> Result<(), Problem> {
         if !self.admission.admits(parts, origin, body, upgrade) {
             return Err(Problem::Signature);
@@ -301,72 +284,8 @@ fn no_content() -> Response<Full<Bytes>> {
     response
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
 /// The start of what a peer wrote, for the log.
 fn cut(text: &str) -> &str {
     let end = text.char_indices().nth(LOGGED_TEXT_CHARS_MAX).map_or(text.len(), |(index, _)| index);
     text.get(..end).unwrap_or_default()
-}
-
-impl Problem {
-    /// The answer that a peer gets: its status, and as little as helps.
-    fn response(&self) -> Response<Full<Bytes>> {
-        let mut response = match self {
-            Self::Handshake(refused) => refused.response(),
-            Self::Host(_) => text(StatusCode::BAD_REQUEST, "no usable Host\n"),
-            Self::Form(Refused::Form(_)) => text(StatusCode::BAD_REQUEST, "no usable CallSid\n"),
-            Self::BodyBroken => text(StatusCode::BAD_REQUEST, "the body broke off\n"),
-            Self::Signature | Self::Form(Refused::ForeignAccount) => text(StatusCode::FORBIDDEN, "forbidden\n"),
-            Self::BodyTooLarge => text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
-            Self::BodyTooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n"),
-            Self::NotFound => text(StatusCode::NOT_FOUND, "not found\n"),
-            Self::Method(_) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
-            Self::Unavailable => text(StatusCode::SERVICE_UNAVAILABLE, "try again\n"),
-        };
-        let headers = response.headers_mut();
-        match self {
-            Self::Method(allowed) => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-            }
-            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
-        response
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(error) => error.fmt(f),
-            Self::Handshake(HandshakeRefused::UpgradeRequired) => f.write_str("no WebSocket of version 13 asked for"),
-            Self::Handshake(HandshakeRefused::Malformed) => f.write_str("malformed WebSocket handshake"),
-            Self::Signature => f.write_str("no valid X-Twilio-Signature for any form of the public URL"),
-            Self::Form(refused) => refused.fmt(f),
-            Self::BodyTooLarge => f.write_str("the body is too large"),
-            Self::BodyTooSlow => f.write_str("the body was not complete in time"),
-            Self::BodyBroken => f.write_str("the body broke off"),
-            Self::NotFound => f.write_str("no such route or file"),
-            Self::Method(allowed) => write!(f, "the route takes {allowed}"),
-            Self::Unavailable => f.write_str("the desk gave no answer"),
-        }
-    }
-}
-
-impl StdError for Problem {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Host(error) => Some(error),
-            Self::Form(refused) => Some(refused),
-            _ => None,
-        }
-    }
 }
