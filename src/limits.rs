@@ -44,6 +44,9 @@ pub const HOST_BYTES_MAX: usize = 260;
 /// after 15 s.
 pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// What a peer wrote (a path, an error's text) is cut here in the log, in characters.
+pub const LOGGED_TEXT_CHARS_MAX: usize = 200;
+
 /// A WebSocket message: beyond it close code 1009.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// tungstenite's read and write buffers; its default of 128 KiB a connection is too much for a box.
@@ -92,8 +95,8 @@ pub const SPOOL_QUEUE_MAX: usize = 512;
 pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// From the box's close frame to the peer's: beyond it the connection is dropped.
 pub const WS_CLOSE_MAX: Duration = Duration::from_secs(2);
-/// Time for a message to leave; beyond it the stream counts as lost.
-pub const WS_WRITE_MAX: Duration = Duration::from_secs(5);
+/// Time for all that waits to be sent to leave (a goodbye over a link of 64 kbit/s); beyond it the stream counts as lost.
+pub const WS_WRITE_MAX: Duration = Duration::from_secs(10);
 /// How much longer than the goodbye itself its mark is waited for.
 pub const GOODBYE_MARGIN: Duration = Duration::from_secs(3);
 /// Goodbyes that a caller may interrupt by speaking; the next one is played to its end. Without it the echo of the goodbye

@@ -75,7 +75,13 @@ impl Call {
         let verdict = redirect.handle_outcome(attempt, outcome, context.now);
         match verdict {
             Verdict::Stale => return None,
-            Verdict::CallOver => return Some(EndCause::RestCallOver),
+            Verdict::CallOver => {
+                // It was over before the deadline came: nothing sent it to the recorder.
+                if redirect.is_first_try() {
+                    self.fallback = self.fallback.filter(|fallback| fallback.redirected_at.is_some());
+                }
+                return Some(EndCause::RestCallOver);
+            }
             Verdict::Accepted => {
                 context.tally.redirects += 1;
                 context.tally.rest_trouble = None;

@@ -88,6 +88,11 @@ impl Redirect {
         self.unsure || matches!(self.stage, Stage::Outstanding { .. })
     }
 
+    /// Whether just one try went out.
+    pub fn is_first_try(&self) -> bool {
+        self.tries == 1
+    }
+
     /// Whether it will never be tried again.
     pub fn is_given_up(&self) -> bool {
         self.stage == Stage::GivenUp

@@ -552,10 +552,10 @@ mod tests {
     fn a_start_is_claimed_once_with_all_that_it_says() {
         let mut peer = Peer::claimed();
         assert_eq!(peer.session.identity(), Some((call_sid(), stream_sid())));
-        let ignored = MediaOutput::Report(MediaReport::StartIgnored { count: 1 });
-        assert_eq!(peer.says(&start()), [ignored.clone()]);
-        let mut peer = Peer::live();
-        assert_eq!(peer.says(&start()), [ignored], "nor when the stream is live");
+        let ignored = |count| [MediaOutput::Report(MediaReport::StartIgnored { count })];
+        assert_eq!(peer.says(&start()), ignored(1));
+        peer.ordered(SocketOrder::Accept(STREAM));
+        assert_eq!(peer.says(&start()), ignored(2), "nor when the stream is live");
     }
 
     #[test]

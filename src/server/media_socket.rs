@@ -1,1 +1,307 @@
-//! (to come)
+//! A media WebSocket: read promptly, never waited for when it does not read, and driven by its session.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use futures_util::{Sink, Stream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+    time::{sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        error::ProtocolError,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tracing::field::display;
+
+use super::{
+    desk_port::{DeskPort, SocketOrder},
+    media_session::{MediaOptions, MediaOutput, MediaReport, MediaSession},
+};
+use crate::{
+    calls::{Event, Pulses, SocketEnd, SocketId},
+    limits::{WS_BUFFER_BYTES, WS_CLOSE_MAX, WS_MESSAGE_BYTES_MAX, WS_UNSENT_BYTES_MAX, WS_WRITE_MAX},
+    speech::spool::{SpoolFile, SpoolPort},
+};
+
+/// Message too big (RFC 6455, 7.4.1).
+const CLOSE_TOO_BIG: u16 = 1009;
+/// A text that is not UTF-8 (RFC 6455, 7.4.1).
+const CLOSE_NOT_TEXT: u16 = 1007;
+/// Protocol error (RFC 6455, 7.4.1).
+const CLOSE_PROTOCOL: u16 = 1002;
+
+/// What every media connection is given.
+#[derive(Debug, Clone)]
+pub struct MediaContext {
+    pub options: Arc<MediaOptions>,
+    pub pulses: Pulses,
+    /// `None`: audio is not kept.
+    pub spool: Option<SpoolPort>,
+}
+
+/// Serves a connection from its 101 until it is closed. The desk hears of all that concerns it, and last that it is gone.
+pub async fn run<C>(connection: C, desk: DeskPort, context: MediaContext)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let (socket, mut orders) = desk.open_socket().await;
+    tracing::info!(event = "WS_CONNECTED", socket = socket.0);
+    let mut media = MediaSocket {
+        wire: Wire::new(connection).await,
+        session: MediaSession::new(context.options, context.pulses, socket, now()),
+        desk,
+        spool: context.spool,
+        audio: None,
+        close_frame: None,
+        end: None,
+        connected_at: now(),
+    };
+    media.converse(&mut orders).await;
+    media.leave(socket, orders).await;
+}
+
+struct MediaSocket<C> {
+    wire: Wire<C>,
+    session: MediaSession,
+    desk: DeskPort,
+    spool: Option<SpoolPort>,
+    /// Opened with the stream's first audio.
+    audio: Option<SpoolFile>,
+    /// How the session wants the connection closed.
+    close_frame: Option<CloseFrame>,
+    /// How the accepted stream ended.
+    end: Option<SocketEnd>,
+    connected_at: Instant,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
+    /// Until the session is over.
+    async fn converse(&mut self, orders: &mut mpsc::Receiver<SocketOrder>) {
+        while !self.session.is_over() {
+            let write_due = self.wire.unsent_since.map(|since| since + WS_WRITE_MAX);
+            let due = self.session.poll_timeout().map(|(due, _)| due).into_iter().chain(write_due).min();
+            tokio::select! {
+                // The peer comes last: one that floods the box holds up neither the desk nor the clock.
+                biased;
+                // A desk that is gone closes everything.
+                order = orders.recv() => self.session.handle_order(order.unwrap_or(SocketOrder::Close), now()),
+                () = sleep_until(due.unwrap_or_else(now).into()), if due.is_some() => self.handle_timeout(write_due),
+                message = self.wire.next() => self.handle_read(message),
+            }
+            self.follow_session().await;
+        }
+    }
+
+    fn handle_timeout(&mut self, write_due: Option<Instant>) {
+        let now = now();
+        if write_due.is_some_and(|due| due <= now) {
+            return self.lose("the peer does not read");
+        }
+        self.session.handle_timeout(now);
+    }
+
+    fn handle_read(&mut self, message: Option<Result<Message, Error>>) {
+        match message {
+            Some(Ok(Message::Text(text))) => self.handle_text(&text),
+            Some(Ok(Message::Binary(_))) => self.session.handle_bad_message(),
+            // Answered by tungstenite.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Close(_))) | None => self.session.handle_gone(),
+            Some(Err(error)) => self.handle_error(&error),
+        }
+    }
+
+    fn handle_text(&mut self, text: &str) {
+        self.session.handle_message(text, now());
+        let ulaw = self.session.audio();
+        if ulaw.is_empty() {
+            return;
+        }
+        let Some((call_sid, stream_sid)) = self.session.identity() else { return };
+        tracing::debug!(event = "WS_FRAME", %call_sid, %stream_sid, bytes = ulaw.len());
+        if let Some(spool) = &self.spool {
+            self.audio.get_or_insert_with(|| spool.open(stream_sid)).append(ulaw);
+        }
+    }
+
+    fn handle_error(&mut self, error: &Error) {
+        let (code, reason) = match error {
+            Error::Capacity(_) => (CLOSE_TOO_BIG, "message too big"),
+            Error::Utf8(_) => (CLOSE_NOT_TEXT, "text is not UTF-8"),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return self.session.handle_gone(),
+            Error::Protocol(_) => (CLOSE_PROTOCOL, "protocol error"),
+            error => return self.lose(error),
+        };
+        self.log_error(error);
+        self.session.handle_breach(code, reason);
+    }
+
+    /// The connection is of no use any more.
+    fn lose(&mut self, error: impl std::fmt::Display) {
+        self.log_error(error);
+        self.session.handle_gone();
+    }
+
+    async fn follow_session(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                MediaOutput::Claim(claim) => self.desk.tell(Event::StreamClaimed(claim)).await,
+                MediaOutput::Stopped(stream) => self.desk.tell(Event::StreamStopped { stream }).await,
+                MediaOutput::Closed { stream, end } => {
+                    self.end = Some(end);
+                    self.desk.tell(Event::StreamClosed { stream, end }).await;
+                }
+                MediaOutput::CloseSocket { code, reason } => {
+                    self.close_frame = Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() });
+                }
+                MediaOutput::Send(text) => {
+                    if let Err(error) = self.wire.send(Message::text(text)) {
+                        self.lose(error);
+                    }
+                }
+                MediaOutput::Report(report) => self.log(report),
+            }
+        }
+    }
+
+    /// Closes the connection, answers for a stream that was accepted too late, and says farewell to the desk.
+    async fn leave(mut self, socket: SocketId, mut orders: mpsc::Receiver<SocketOrder>) {
+        // Before the handshake of the close: the last audio is safe while the peer takes its time.
+        let dropped_bytes = self.audio.take().map_or(0, |audio| audio.finish());
+        let close_frame = self.close_frame.take();
+        let code = close_frame.as_ref().map(|frame| u16::from(frame.code));
+        // Whatever comes of it, the connection is dropped then.
+        let _ = timeout(WS_CLOSE_MAX, self.wire.close(close_frame)).await;
+        orders.close();
+        while let Some(order) = orders.recv().await {
+            self.session.handle_order(order, now());
+            self.follow_session().await;
+        }
+        self.desk.close_socket(socket).await;
+        let counts = self.session.counts();
+        tracing::info!(
+            event = "WS_CLOSED",
+            socket = socket.0,
+            call_sid = self.call_sid(),
+            stream_sid = self.stream_sid(),
+            end = self.end.map(tracing::field::debug),
+            code,
+            frames = counts.frames,
+            bad_messages = counts.bad_messages,
+            audio_dropped_bytes = dropped_bytes,
+            duration_ms = milliseconds(now() - self.connected_at),
+        );
+    }
+
+    fn log(&self, report: MediaReport) {
+        let (call_sid, stream_sid) = (self.call_sid(), self.stream_sid());
+        match report {
+            MediaReport::Stopped => tracing::info!(event = "WS_STOP", call_sid, stream_sid),
+            MediaReport::BadMessage { count } => {
+                tracing::warn!(event = "WS_BAD_JSON", call_sid, stream_sid, count);
+            }
+            MediaReport::ToneHeard { after } => {
+                tracing::debug!(call_sid, stream_sid, after_ms = milliseconds(after), "the tone was played");
+            }
+            MediaReport::GoodbyeStarted { silent } => {
+                let silent_ms = milliseconds(silent);
+                tracing::info!(call_sid, stream_sid, silent_ms, "the caller says nothing: the conversation ends");
+            }
+            MediaReport::GoodbyeInterrupted => {
+                tracing::info!(call_sid, stream_sid, "the caller speaks: the goodbye is broken off");
+            }
+            MediaReport::StartIgnored { count } => {
+                tracing::warn!(call_sid, stream_sid, count, "a further start on the same connection is ignored");
+            }
+        }
+    }
+
+    fn log_error(&self, error: impl std::fmt::Display) {
+        let (call_sid, stream_sid) = (self.call_sid(), self.stream_sid());
+        tracing::warn!(event = "WS_HANDLER_ERROR", call_sid, stream_sid, %error);
+    }
+
+    fn call_sid(&self) -> Option<impl tracing::Value + use<C>> {
+        self.session.identity().map(|(call_sid, _)| display(call_sid))
+    }
+
+    fn stream_sid(&self) -> Option<impl tracing::Value + use<C>> {
+        self.session.identity().map(|(_, stream_sid)| display(stream_sid))
+    }
+}
+
+/// The WebSocket. What is to be sent is put into its bounded buffer at once, and leaves while messages are awaited: so
+/// reading never waits for writing, and two peers that wait for each other cannot happen.
+struct Wire<C> {
+    socket: WebSocketStream<C>,
+    /// Since when something has been waiting to leave.
+    unsent_since: Option<Instant>,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Wire<C> {
+    async fn new(connection: C) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(WS_BUFFER_BYTES)
+            .write_buffer_size(WS_BUFFER_BYTES)
+            .max_write_buffer_size(WS_UNSENT_BYTES_MAX)
+            .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(WS_MESSAGE_BYTES_MAX));
+        let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
+        Self { socket, unsent_since: None }
+    }
+
+    /// An error when the buffer is full: the peer has not read for a long time.
+    fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.unsent_since.get_or_insert_with(now);
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    /// The next message, `None` at the end. May be dropped at any time: nothing is lost.
+    async fn next(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|context| {
+            if self.unsent_since.is_some() {
+                match Pin::new(&mut self.socket).poll_flush(context) {
+                    Poll::Ready(Ok(())) => self.unsent_since = None,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {}
+                }
+            }
+            Pin::new(&mut self.socket).poll_next(context)
+        })
+        .await
+    }
+
+    /// Sends the close frame (`None`: the peer's own is being answered, or nothing can be sent), and waits for the peer.
+    async fn close(&mut self, frame: Option<CloseFrame>) {
+        let is_sent = frame.is_some_and(|frame| self.send(Message::Close(Some(frame))).is_ok());
+        while let Some(Ok(_)) = self.next().await {}
+        // After a breach nothing can be read as messages. Bytes that are left unread would reset the connection, and the
+        // peer might never see the close frame.
+        let _ = poll_fn(|context| Pin::new(&mut self.socket).poll_flush(context)).await;
+        let connection = self.socket.get_mut();
+        if is_sent && connection.shutdown().await.is_ok() {
+            let mut rest = [0; 1_024];
+            while connection.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+    }
+}
+
+/// tokio's clock, so that its tests may stop it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,5 +1,6 @@
 //! The side Twilio talks to: listener, TLS, webhooks, media sockets, prompts; and the way out to Twilio's REST API.
 
+pub mod admission;
 pub mod conversation;
 pub mod desk_port;
 pub mod documents;
@@ -7,6 +8,7 @@ pub mod handshake;
 pub mod listener;
 pub mod media_session;
 pub mod media_socket;
+pub mod problem;
 pub mod prompts;
 pub mod public_host;
 pub mod rest_client;

@@ -24,6 +24,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub struct Origin {
     /// The host that public URLs and signatures are built on: the configured one, else the request's own.
     pub host: Arc<str>,
+    /// The port that the request itself named, where it named this very host and `host` has no port: Twilio may have
+    /// signed a URL with it.
+    pub named_port: Option<u16>,
     /// Whether it came over TLS, up to us or up to a trusted proxy.
     pub https: bool,
     /// The first address on the way that no trusted proxy has.
@@ -71,7 +74,7 @@ impl PublicHost {
         let named = own_host(uri, headers)?;
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
-            return Ok(Origin { host: self.host_or(named), https: tls, client: peer });
+            return Ok(self.origin_of(named, tls, peer));
         }
         let named = match first_element(headers, &FORWARDED_HOST) {
             Some(host) => checked(host)?,
@@ -81,11 +84,13 @@ impl PublicHost {
             Some(scheme) => scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"),
             None => tls,
         };
-        Ok(Origin { host: self.host_or(named), https, client: self.client(peer, headers) })
+        Ok(self.origin_of(named, https, self.client(peer, headers)))
     }
 
-    fn host_or(&self, named: &str) -> Arc<str> {
-        self.configured.clone().unwrap_or_else(|| named.into())
+    fn origin_of(&self, named: &str, https: bool, client: IpAddr) -> Origin {
+        let host = self.configured.clone().unwrap_or_else(|| named.into());
+        let named_port = named.rsplit_once(':').filter(|(name, _)| name.eq_ignore_ascii_case(&host));
+        Origin { host, named_port: named_port.and_then(|(_, port)| port.parse().ok()), https, client }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -210,6 +215,18 @@ mod tests {
         let found = origin(&host, STRANGER, &[("host", "other.example")]).unwrap();
         assert_eq!(&*found.host, "gw.example.co.il");
         assert_eq!(host.known().as_deref(), Some("gw.example.co.il"));
+    }
+
+    #[test]
+    fn a_port_is_taken_from_a_request_to_the_configured_host_only() {
+        let host = host(Some("gw.example.co.il"));
+        let port = |named| origin(&host, STRANGER, &[("host", named)]).unwrap().named_port;
+        assert_eq!(port("GW.example.co.il:8443"), Some(8443));
+        assert_eq!((port("gw.example.co.il"), port("other.example:8443")), (None, None));
+        let with_port = PublicHost::new(Some("gw.example.co.il:8443"), Vec::new());
+        assert_eq!(origin(&with_port, STRANGER, &[("host", "gw.example.co.il:9")]).unwrap().named_port, None);
+        let learnt = PublicHost::new(None, Vec::new());
+        assert_eq!(origin(&learnt, STRANGER, &[("host", "[::1]:8443")]).unwrap().named_port, None);
     }
 
     #[test]

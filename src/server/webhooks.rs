@@ -97,16 +97,10 @@ impl Webhook {
 }
 
 impl Question {
-    /// The event that asks the desk. `token` is made for an incoming call only.
-    pub fn event(
-        self,
-        request: RequestId,
-        facts: CallFacts,
-        form: &Form,
-        token: impl FnOnce() -> StreamToken,
-    ) -> Event {
+    /// The event that asks the desk. `token` is fresh; only an incoming call uses it.
+    pub fn event(self, request: RequestId, facts: CallFacts, form: &Form, token: StreamToken) -> Event {
         match self {
-            Self::IncomingCall => Event::VoiceRequested { request, facts, token: token() },
+            Self::IncomingCall => Event::VoiceRequested { request, facts, token },
             Self::StreamEnded => Event::ConnectEnded { request, facts },
             Self::HandleRecording => {
                 let end = webhook::record_end(form);
@@ -213,7 +207,7 @@ mod tests {
 
     fn ask(path: &str, form: &Form) -> Event {
         let Some(Webhook::Asks(question)) = Webhook::at(path) else { panic!("{path}") };
-        question.event(REQUEST, call_facts(form), form, token)
+        question.event(REQUEST, call_facts(form), form, token())
     }
 
     fn tell(path: &str, form: &Form) -> Option<Event> {

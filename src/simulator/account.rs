@@ -6,7 +6,7 @@ use audio_codec_algorithms::decode_ulaw;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::forms::{recording_word, status_word, whole_seconds};
+use super::forms::whole_seconds;
 use crate::twilio::{
     sid::{AccountSid, CallSid, RecordingSid},
     webhook::{CallStatus, RecordingStatus},
@@ -241,7 +241,7 @@ impl Account {
 
     fn call_json(&self, call_sid: CallSid, status: CallStatus) -> Value {
         json!({
-            "sid": call_sid, "account_sid": self.account_sid, "status": status_word(status), "direction": "inbound",
+            "sid": call_sid, "account_sid": self.account_sid, "status": status.as_str(), "direction": "inbound",
             "api_version": "2010-04-01", "parent_call_sid": null, "duration": null, "price": null,
             "uri": format!("/2010-04-01/Accounts/{}/Calls/{call_sid}.json", self.account_sid),
         })
@@ -250,12 +250,12 @@ impl Account {
     fn recording_json(&self, recording: &Recording) -> Value {
         let Recording { recording_sid, call_sid, state } = recording;
         let (status, duration) = match state {
-            RecordingState::Running => (recording_word(RecordingStatus::InProgress), None),
+            RecordingState::Running => (RecordingStatus::InProgress.as_str(), None),
             RecordingState::Processing => ("processing", None),
             RecordingState::Completed { length, .. } => {
-                (recording_word(RecordingStatus::Completed), Some(whole_seconds(*length)))
+                (RecordingStatus::Completed.as_str(), Some(whole_seconds(*length)))
             }
-            RecordingState::Absent => (recording_word(RecordingStatus::Absent), None),
+            RecordingState::Absent => (RecordingStatus::Absent.as_str(), None),
         };
         json!({
             "sid": recording_sid, "account_sid": self.account_sid, "call_sid": call_sid, "status": status,

@@ -27,7 +27,7 @@ impl Parties {
             ("AccountSid", self.account_sid.as_str()),
             ("ApiVersion", "2010-04-01"),
             ("CallSid", self.call_sid.as_str()),
-            ("CallStatus", status_word(status)),
+            ("CallStatus", status.as_str()),
             ("Direction", "inbound"),
             ("From", &self.from),
             ("To", &self.to),
@@ -68,7 +68,7 @@ impl Parties {
             ("CallSid", self.call_sid.as_str()),
             ("RecordingSid", recording_sid.as_str()),
             ("RecordingUrl", &self.recording_url(recording_sid)),
-            ("RecordingStatus", recording_word(status)),
+            ("RecordingStatus", status.as_str()),
             ("RecordingDuration", &whole_seconds(length)),
             ("RecordingChannels", "1"),
             ("RecordingSource", "RecordVerb"),
@@ -122,31 +122,6 @@ impl RecordVerb {
             RecordingStatus::Completed | RecordingStatus::Failed => self.callback_completed,
             RecordingStatus::Absent => self.callback_absent,
         }
-    }
-}
-
-/// `CallStatus` as Twilio writes it.
-pub fn status_word(status: CallStatus) -> &'static str {
-    match status {
-        CallStatus::Queued => "queued",
-        CallStatus::Initiated => "initiated",
-        CallStatus::Ringing => "ringing",
-        CallStatus::InProgress => "in-progress",
-        CallStatus::Completed => "completed",
-        CallStatus::Busy => "busy",
-        CallStatus::Failed => "failed",
-        CallStatus::NoAnswer => "no-answer",
-        CallStatus::Canceled => "canceled",
-    }
-}
-
-/// `RecordingStatus` as Twilio writes it.
-pub fn recording_word(status: RecordingStatus) -> &'static str {
-    match status {
-        RecordingStatus::InProgress => "in-progress",
-        RecordingStatus::Completed => "completed",
-        RecordingStatus::Absent => "absent",
-        RecordingStatus::Failed => "failed",
     }
 }
 

@@ -5,12 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::Deserialize;
-use serde_json::json;
-
 use super::caller::{duration_of, is_sound};
-use crate::twilio::sid::{AccountSid, CallSid, StreamSid};
+use crate::twilio::{
+    media_stream_peer::{MessageWriter, Outbound, parse_outbound},
+    sid::{AccountSid, CallSid, StreamSid},
+};
 
 /// Marks that may wait for their audio to be played; a further one counts as an invalid message.
 const MARKS_MAX: usize = 1024;
@@ -20,11 +19,8 @@ const AUDIBLE_MIN: Duration = Duration::from_millis(100);
 /// One stream, from its `connected` to its `stop`.
 #[derive(Debug)]
 pub struct PeerStream {
-    account_sid: AccountSid,
-    call_sid: CallSid,
+    writer: MessageWriter,
     stream_sid: StreamSid,
-    sequence: u64,
-    chunk: u64,
     /// Media sent so far: the stream's own clock.
     sent: Duration,
     played_until: Instant,
@@ -34,47 +30,12 @@ pub struct PeerStream {
     invalid: u32,
 }
 
-/// What the server sent, as strictly as Twilio reads it: an extra or missing field makes it invalid (warning 31951).
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase", deny_unknown_fields)]
-enum FromServer {
-    Media {
-        #[serde(rename = "streamSid")]
-        stream_sid: StreamSid,
-        media: Payload,
-    },
-    Mark {
-        #[serde(rename = "streamSid")]
-        stream_sid: StreamSid,
-        mark: Name,
-    },
-    Clear {
-        #[serde(rename = "streamSid")]
-        stream_sid: StreamSid,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload {
-    payload: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Name {
-    name: String,
-}
-
 impl PeerStream {
     /// A stream that nothing was sent on.
     pub fn new(account_sid: AccountSid, call_sid: CallSid, stream_sid: StreamSid, now: Instant) -> Self {
         Self {
-            account_sid,
-            call_sid,
+            writer: MessageWriter::new(account_sid, call_sid, stream_sid),
             stream_sid,
-            sequence: 0,
-            chunk: 0,
             sent: Duration::ZERO,
             played_until: now,
             marks: VecDeque::new(),
@@ -91,70 +52,53 @@ impl PeerStream {
 
     /// The first message: it has neither number nor stream.
     pub fn connected(&self) -> String {
-        json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}).to_string()
+        self.writer.write_connected()
     }
 
     /// The second message, with the TwiML's parameters.
     pub fn start(&mut self, parameters: &[(String, String)]) -> String {
-        let parameters: serde_json::Map<_, _> =
-            parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        let body = json!({
-            "streamSid": self.stream_sid, "accountSid": self.account_sid, "callSid": self.call_sid,
-            "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-            "customParameters": parameters,
-        });
-        self.message("start", body)
+        self.writer.write_start(parameters)
     }
 
-    /// A piece of the caller's voice. `chunk` counts from 1; `timestamp` is where the piece begins on the stream's clock.
+    /// A piece of the caller's voice, stamped with where it begins on the stream's own clock.
     pub fn media(&mut self, ulaw: &[u8]) -> String {
-        self.chunk += 1;
-        self.sequence += 1;
-        let (sequence, chunk, timestamp) = (self.sequence, self.chunk, self.sent.as_millis());
-        let (stream_sid, payload) = (self.stream_sid, BASE64_STANDARD.encode(ulaw));
+        let timestamp_ms = self.sent.as_millis() as u64;
         self.sent += duration_of(ulaw.len());
-        // Written by hand: this is the one message that goes out fifty times a second for each of a thousand calls.
-        format!(
-            r#"{{"event":"media","sequenceNumber":"{sequence}","streamSid":"{stream_sid}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{timestamp}","payload":"{payload}"}}}}"#
-        )
+        self.writer.write_media(timestamp_ms, ulaw)
     }
 
     /// A key that the caller pressed.
     pub fn dtmf(&mut self, digit: char) -> String {
-        self.message("dtmf", json!({"track": "inbound_track", "digit": digit.to_string()}))
+        self.writer.write_dtmf(digit)
     }
 
     /// The last message.
     pub fn stop(&mut self) -> String {
-        self.message("stop", json!({"accountSid": self.account_sid, "callSid": self.call_sid}))
+        self.writer.write_stop()
     }
 
     /// The server said something. Audio queues up behind what still plays; a mark waits for all that came before it.
     pub fn handle_message(&mut self, text: &str, now: Instant) {
-        let message = serde_json::from_str(text).ok().filter(|message| match message {
-            FromServer::Media { stream_sid, .. }
-            | FromServer::Mark { stream_sid, .. }
-            | FromServer::Clear { stream_sid } => *stream_sid == self.stream_sid,
-        });
+        let message = parse_outbound(text).ok().filter(|message| message.stream_sid() == self.stream_sid);
         match message {
-            Some(FromServer::Media { media, .. }) => self.queue(&media.payload, now),
-            Some(FromServer::Mark { mark, .. }) if self.marks.len() < MARKS_MAX => {
-                self.marks.push_back((mark.name, self.played_until.max(now)));
+            Some(Outbound::Media { payload, .. }) => self.queue(&payload, now),
+            Some(Outbound::Mark { name, .. }) if self.marks.len() < MARKS_MAX => {
+                self.marks.push_back((name, self.played_until.max(now)));
             }
-            Some(FromServer::Clear { .. }) => {
+            Some(Outbound::Clear { .. }) => {
                 self.played_until = now;
                 self.marks.iter_mut().for_each(|(_, due)| *due = now);
             }
-            Some(FromServer::Mark { .. }) | None => self.invalid += 1,
+            Some(Outbound::Mark { .. }) | None => self.invalid += 1,
         }
     }
 
     /// The next mark whose audio has been played.
     pub fn poll_mark(&mut self, now: Instant) -> Option<String> {
-        let (name, _) = self.marks.pop_front_if(|(_, due)| *due <= now)?;
+        self.poll_timeout().filter(|due| *due <= now)?;
+        let (name, _) = self.marks.pop_front()?;
         self.marks_echoed += 1;
-        Some(self.message("mark", json!({"name": name})))
+        Some(self.writer.write_mark(&name))
     }
 
     /// When the next mark is due.
@@ -187,29 +131,20 @@ impl PeerStream {
         self.invalid += 1;
     }
 
-    fn queue(&mut self, payload: &str, now: Instant) {
-        let Ok(ulaw) = BASE64_STANDARD.decode(payload) else {
-            self.invalid += 1;
-            return;
-        };
+    fn queue(&mut self, ulaw: &[u8], now: Instant) {
         let length = duration_of(ulaw.len());
         self.played_until = self.played_until.max(now) + length;
-        if is_sound(&ulaw) {
+        if is_sound(ulaw) {
             self.audible += length;
         }
-    }
-
-    fn message(&mut self, event: &str, body: serde_json::Value) -> String {
-        self.sequence += 1;
-        json!({
-            "event": event, "sequenceNumber": self.sequence.to_string(), "streamSid": self.stream_sid, event: body,
-        })
-        .to_string()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde_json::json;
+
     use super::*;
 
     fn stream(now: Instant) -> PeerStream {

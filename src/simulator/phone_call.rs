@@ -374,8 +374,8 @@ impl PhoneCall {
             _ => {}
         }
         self.publish_recordings(now);
-        while let Some((_, output)) = self.held_answers.pop_front_if(|(due, _)| *due <= now) {
-            self.outputs.push_back(output);
+        while self.held_answers.front().is_some_and(|(due, _)| *due <= now) {
+            self.outputs.extend(self.held_answers.pop_front().map(|(_, output)| output));
         }
         self.finish_if_done();
     }

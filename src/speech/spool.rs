@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
@@ -118,9 +118,11 @@ impl SpoolFile {
         }
     }
 
-    /// Bytes of this stream that were lost.
-    pub fn dropped_bytes(&self) -> u64 {
-        self.shared.dropped_bytes.load(Ordering::Relaxed)
+    /// The stream is over; the rest goes to the writer. Returns how many bytes of it are known to be lost.
+    pub fn finish(self) -> u64 {
+        let shared = Arc::clone(&self.shared);
+        drop(self);
+        shared.dropped_bytes.load(Ordering::Relaxed)
     }
 
     fn hand_over(&mut self) {
@@ -198,11 +200,8 @@ impl Writer {
         while let Ok(job) = jobs.recv() {
             self.handle(job);
             // The queue first: what is over is closed when nothing of it waits. A straggler opens its file again, at its end.
-            loop {
-                match jobs.try_recv() {
-                    Ok(job) => self.handle(job),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(job) = jobs.try_recv() {
+                self.handle(job);
             }
             self.close_those_over();
         }
@@ -309,8 +308,8 @@ mod tests {
         let port = SpoolPort { sender, dropped_bytes: Arc::default() };
         let mut file = port.open(StreamSid::from_number(1));
         file.append(&[0xff; 5 * SPOOL_CHUNK_BYTES + 7]);
-        assert_eq!(file.dropped_bytes(), 3 * SPOOL_CHUNK_BYTES as u64);
-        drop(file);
+        assert_eq!(port.dropped_bytes(), 3 * SPOOL_CHUNK_BYTES as u64);
+        assert_eq!(file.finish(), 3 * SPOOL_CHUNK_BYTES as u64 + 7);
         assert_eq!(port.dropped_bytes(), 3 * SPOOL_CHUNK_BYTES as u64 + 7);
         drop(receiver);
     }

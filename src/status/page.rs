@@ -1,1 +1,485 @@
-//! (to come)
+//! The page for staff: one big sentence, then what it is made of. Works without script, and refreshes itself.
+
+use askama::Template;
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{
+    assets,
+    caller::{Caller, Shown, Viewer},
+    language::Language,
+    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State},
+    trouble::TroubleCode,
+    words,
+};
+use crate::{
+    board::lamps::{Lamp, LampView},
+    calls::CallState,
+    limits::PAGE_CALLS_MAX,
+};
+
+/// How often an open page asks for itself again.
+const REFRESH_S: u32 = 10;
+/// Media frames come every 20 ms; a gap that staff should see is far longer.
+const SILENCE_SHOWN_MIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What one visitor asked for, and may see.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    pub language: Language,
+    pub viewer: Viewer,
+    /// Whether a password would show more.
+    pub has_password: bool,
+    /// The page stays as it is until it is asked for again.
+    pub paused: bool,
+    /// Whose clock the page's times are on.
+    pub zone: TimeZone,
+}
+
+/// The page as HTML.
+///
+/// # Errors
+/// Only when a value cannot be formatted, which none of ours does.
+pub fn render(snapshot: &Snapshot, visit: &Visit) -> askama::Result<String> {
+    Page::of(snapshot, visit).render()
+}
+
+#[derive(Template)]
+#[template(path = "page.html", config = "static/status/askama.toml")]
+struct Page {
+    language: Language,
+    languages: [LanguageLink; 2],
+    edition: &'static str,
+    refresh_s: Option<u32>,
+    refresh_link: String,
+    state: &'static str,
+    headline: String,
+    more: Vec<String>,
+    draining: bool,
+    troubles: Vec<TroubleRow>,
+    calls: Vec<LiveRow>,
+    more_calls: Option<String>,
+    recent: Vec<EndedRow>,
+    delivery: Vec<String>,
+    last_delivered: Option<Time>,
+    last_failure: Option<Failure>,
+    stored: u64,
+    lamps: Vec<LampRow>,
+    updated: Time,
+    numbers: Numbers,
+    uptime: String,
+    capacity: usize,
+    version: &'static str,
+}
+
+struct LanguageLink {
+    code: &'static str,
+    name: &'static str,
+    link: String,
+    current: bool,
+}
+
+/// Why numbers are (not) whole.
+enum Numbers {
+    Shown,
+    LogIn,
+    NoPassword,
+}
+
+struct TroubleRow {
+    what: &'static str,
+    remedy: &'static str,
+}
+
+struct Who {
+    label: &'static str,
+    number: Option<String>,
+}
+
+struct LiveRow {
+    state: &'static str,
+    doing: &'static str,
+    silence: Option<String>,
+    who: Who,
+    lasts: String,
+}
+
+struct EndedRow {
+    mark: &'static str,
+    outcome: &'static str,
+    who: Who,
+    at: Time,
+    lasted: String,
+    reason: Option<String>,
+    delivery: &'static str,
+    waits: bool,
+}
+
+struct Failure {
+    at: Time,
+    message: String,
+}
+
+struct LampRow {
+    name: &'static str,
+    color: &'static str,
+    pattern: &'static str,
+    doing: &'static str,
+    purpose: &'static str,
+}
+
+/// A moment, for programs and for people.
+struct Time {
+    machine: String,
+    local: String,
+}
+
+impl Page {
+    fn of(snapshot: &Snapshot, visit: &Visit) -> Self {
+        let language = visit.language;
+        let time = |at| Time::of(at, snapshot.at, visit);
+        let (headline, more) = sentence(snapshot, language);
+        let hidden = snapshot.calls.len().saturating_sub(PAGE_CALLS_MAX);
+        Self {
+            language,
+            languages: Language::ALL.map(|each| LanguageLink {
+                code: each.code(),
+                name: each.own_name(),
+                link: link(each, visit.paused),
+                current: each == language,
+            }),
+            edition: &assets::EDITION,
+            refresh_s: (!visit.paused).then_some(REFRESH_S),
+            refresh_link: link(language, !visit.paused),
+            state: snapshot.state().as_str(),
+            headline,
+            more,
+            draining: snapshot.draining,
+            troubles: snapshot.troubles.iter().map(|trouble| TroubleRow::of(*trouble, language)).collect(),
+            calls: snapshot
+                .calls
+                .iter()
+                .take(PAGE_CALLS_MAX)
+                .map(|call| LiveRow::of(call, snapshot.at, visit))
+                .collect(),
+            more_calls: (hidden > 0).then(|| language.count(&words::MORE_CALLS, hidden as u64)),
+            recent: snapshot.recent.iter().map(|call| EndedRow::of(call, snapshot, visit)).collect(),
+            delivery: delivery(snapshot, language),
+            last_delivered: snapshot.sync.last_ok.map(time),
+            last_failure: snapshot
+                .sync
+                .last_error
+                .as_ref()
+                .map(|error| Failure { at: time(error.at), message: error.message.clone() }),
+            stored: snapshot.transcripts.stored,
+            lamps: snapshot.lamps.iter().map(|lamp| LampRow::of(lamp, language)).collect(),
+            updated: Time { local: clock(snapshot.at, visit, "%H:%M:%S"), ..time(snapshot.at) },
+            numbers: match (visit.viewer, visit.has_password) {
+                (Viewer::Staff, _) => Numbers::Shown,
+                (Viewer::Anyone, true) => Numbers::LogIn,
+                (Viewer::Anyone, false) => Numbers::NoPassword,
+            },
+            uptime: words::duration(language, snapshot.uptime),
+            capacity: snapshot.capacity,
+            version: snapshot.version,
+        }
+    }
+}
+
+/// The state in one sentence, and what to add to it.
+fn sentence(snapshot: &Snapshot, language: Language) -> (String, Vec<String>) {
+    let [streaming, fallback, answering] =
+        [snapshot.streaming(), snapshot.in_fallback(), snapshot.answering()].map(|calls| calls as u64);
+    let heard_too = (streaming > 0).then(|| language.count(&words::ALSO_HEARD, streaming));
+    match (snapshot.state(), snapshot.troubles.as_slice()) {
+        (State::Trouble, [only]) => {
+            (language.say(only.text().what).into(), vec![language.say(words::TROUBLES_MORE).into()])
+        }
+        (State::Trouble, several) => {
+            (language.count(&words::TROUBLES, several.len() as u64), vec![language.say(words::TROUBLES_MORE).into()])
+        }
+        (State::Fallback, _) => {
+            let more = [Some(language.say(words::FALLBACK_MORE).into()), heard_too];
+            (language.count(&words::FALLBACK, fallback), more.into_iter().flatten().collect())
+        }
+        (State::Streaming, _) => {
+            (language.count(&words::STREAMING, streaming), vec![language.say(words::STREAMING_MORE).into()])
+        }
+        (State::Ok, _) if answering > 0 => {
+            (language.count(&words::ANSWERING, answering), vec![language.say(words::ANSWERING_MORE).into()])
+        }
+        (State::Ok, _) => (language.say(words::IDLE).into(), vec![language.say(words::IDLE_MORE).into()]),
+    }
+}
+
+fn delivery(snapshot: &Snapshot, language: Language) -> Vec<String> {
+    let counts = snapshot.transcripts;
+    let first = if !snapshot.sync.configured {
+        language.say(words::NOT_CONFIGURED).into()
+    } else if counts.unsynced > 0 {
+        language.count(&words::WAITING, counts.unsynced)
+    } else if counts.stored > 0 {
+        language.say(words::ALL_DELIVERED).into()
+    } else {
+        language.say(words::NOTHING_YET).into()
+    };
+    let parked = (counts.parked > 0).then(|| language.count(&words::PARKED, counts.parked));
+    let awaiting =
+        (counts.awaiting_recording > 0).then(|| language.count(&words::AWAITING_RECORDING, counts.awaiting_recording));
+    [Some(first), parked, awaiting].into_iter().flatten().collect()
+}
+
+fn link(language: Language, paused: bool) -> String {
+    let pause = if paused { "&refresh=off" } else { "" };
+    format!("/?lang={}{pause}", language.code())
+}
+
+impl TroubleRow {
+    fn of(trouble: TroubleCode, language: Language) -> Self {
+        let text = trouble.text();
+        Self { what: language.say(text.what), remedy: language.say(text.remedy) }
+    }
+}
+
+impl LiveRow {
+    fn of(call: &CallNow, now: Timestamp, visit: &Visit) -> Self {
+        let language = visit.language;
+        let silence = call.last_media_ago.filter(|ago| call.state == CallState::Streaming && *ago >= SILENCE_SHOWN_MIN);
+        let lasts = now.duration_since(call.since).try_into().unwrap_or_default();
+        Self {
+            state: match call.state {
+                CallState::AwaitingStream => "awaiting_stream",
+                CallState::Streaming => "streaming",
+                CallState::FallingBack => "falling_back",
+                CallState::Recording => "recording",
+                CallState::Ending => "ending",
+            },
+            doing: language.say(words::call_state(call.state)),
+            silence: silence.map(|ago| words::duration(language, ago)),
+            who: Who::of(&call.from, visit),
+            lasts: words::duration(language, lasts),
+        }
+    }
+}
+
+impl EndedRow {
+    fn of(call: &RecentCall, snapshot: &Snapshot, visit: &Visit) -> Self {
+        let language = visit.language;
+        let waits = !call.synced && snapshot.sync.configured;
+        let delivery = match (call.synced, waits) {
+            (true, _) => words::DELIVERED,
+            (false, true) => words::WAITS,
+            (false, false) => words::KEPT,
+        };
+        let why = |reason| {
+            format!("{}{}", language.say(words::reason(reason)), language.say(words::consequence(call.source)))
+        };
+        Self {
+            mark: match (call.outcome, call.source) {
+                (Outcome::NoSpeech, _) => "nothing",
+                (_, Source::Recording) => "message",
+                (_, Source::Stream) => "heard",
+            },
+            outcome: language.say(words::outcome(call.source, call.outcome)),
+            who: Who::of(&call.from, visit),
+            at: Time::of(call.started_at, snapshot.at, visit),
+            lasted: words::duration(language, call.lasted),
+            reason: call.reason.map(why),
+            delivery: language.say(delivery),
+            waits,
+        }
+    }
+}
+
+impl Who {
+    fn of(caller: &Caller, visit: &Visit) -> Self {
+        let label = |text| visit.language.say(text);
+        match caller.shown_to(visit.viewer) {
+            Shown::Whole(number) => Self { label: "", number: Some(number.to_owned()) },
+            Shown::EndsIn(digits) => Self { label: label(words::ENDS_IN), number: Some(digits.to_owned()) },
+            Shown::Hidden => Self { label: label(words::HIDDEN), number: None },
+            Shown::Withheld => Self { label: label(words::WITHHELD), number: None },
+        }
+    }
+}
+
+impl LampRow {
+    fn of(view: &LampView, language: Language) -> Self {
+        Self {
+            name: view.lamp.as_str(),
+            color: match view.lamp {
+                Lamp::Power | Lamp::Stream => "green",
+                Lamp::Fallback => "red",
+                Lamp::Inbox => "yellow",
+            },
+            pattern: view.pattern.as_str(),
+            doing: language.say(words::pattern(view.pattern)),
+            purpose: language.say(words::lamp(view.lamp)),
+        }
+    }
+}
+
+impl Time {
+    /// The time of day, with the date when it is not today's.
+    fn of(at: Timestamp, now: Timestamp, visit: &Visit) -> Self {
+        let date = |at: Timestamp| at.to_zoned(visit.zone.clone()).date();
+        let format = match visit.language {
+            _ if date(at) == date(now) => "%H:%M",
+            Language::Hebrew => "%-d.%-m %H:%M",
+            Language::English => "%-d %b %H:%M",
+        };
+        Self { machine: format!("{at:.3}"), local: clock(at, visit, format) }
+    }
+}
+
+fn clock(at: Timestamp, visit: &Visit, format: &str) -> String {
+    at.to_zoned(visit.zone.clone()).strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::samples;
+
+    fn visit(language: Language) -> Visit {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        Visit { language, viewer: Viewer::Anyone, has_password: false, paused: false, zone }
+    }
+
+    fn page(snapshot: &Snapshot, language: Language) -> String {
+        render(snapshot, &visit(language)).unwrap()
+    }
+
+    #[test]
+    fn the_headline_says_the_state_in_both_languages() {
+        let cases = [
+            (samples::idle(), "הכול תקין. הקו פנוי.", "All is well. The line is free."),
+            (samples::answering(), "עונים עכשיו לשיחה.", "A call is being answered."),
+            (samples::streaming(), "שומעים עכשיו מתקשר אחד.", "One caller is being heard now."),
+            (samples::fallback(), "שני מתקשרים משאירים עכשיו הודעה.", "2 callers are leaving a message now."),
+            (samples::trouble(), "שני דברים דורשים טיפול.", "2 things need attention."),
+        ];
+        for (snapshot, hebrew, english) in cases {
+            let [he, en] = [page(&snapshot, Language::Hebrew), page(&snapshot, Language::English)];
+            assert!(he.contains(&format!("<h1 id=\"headline\">{hebrew}</h1>")), "{hebrew}: {he}");
+            assert!(en.contains(&format!("<h1 id=\"headline\">{english}</h1>")), "{english}: {en}");
+            assert!(he.contains("<html lang=\"he\" dir=\"rtl\">") && en.contains("<html lang=\"en\" dir=\"ltr\">"));
+        }
+    }
+
+    #[test]
+    fn a_single_trouble_is_the_headline_and_every_trouble_says_what_to_do() {
+        for code in TroubleCode::ALL {
+            let snapshot = Snapshot { troubles: vec![code], ..samples::idle() };
+            let text = code.text();
+            let html = page(&snapshot, Language::Hebrew);
+            assert!(html.contains(&format!("<h1 id=\"headline\">{}</h1>", text.what.he)), "{html}");
+            assert!(page(&snapshot, Language::English).contains(&text.remedy.en.replace('\'', "&#39;")));
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_not_heard_has_its_reason_in_plain_words() {
+        let snapshot = samples::streaming();
+        let english = page(&snapshot, Language::English);
+        assert!(english.contains("We could not hear the caller live, so they left a message."), "{english}");
+        assert!(english.contains("The live line did not open, so they were asked to leave a message."));
+        assert!(page(&snapshot, Language::Hebrew).contains("לא שמענו את המתקשר בזמן אמת, ולכן הושארה הודעה."));
+    }
+
+    #[test]
+    fn waiting_transcripts_are_counted_and_a_box_without_an_upstream_says_so() {
+        let english = page(&samples::trouble(), Language::English);
+        assert!(english.contains("12 transcripts wait.") && english.contains("One of them was refused"));
+        let mut alone = samples::trouble();
+        alone.sync.configured = false;
+        assert!(page(&alone, Language::English).contains("transcripts stay on the box."));
+        assert!(!page(&alone, Language::English).contains("Waits to be delivered"));
+    }
+
+    #[test]
+    fn everybody_sees_three_digits_and_staff_the_number() {
+        let snapshot = samples::fallback();
+        let html = page(&snapshot, Language::Hebrew);
+        assert!(!html.contains("972") && html.contains("<bdi dir=\"ltr\">567</bdi>"), "{html}");
+        assert!(html.contains("מספר חסוי") && html.contains("מספר מוסתר"));
+        let staff = Visit { viewer: Viewer::Staff, has_password: true, ..visit(Language::Hebrew) };
+        assert!(render(&snapshot, &staff).unwrap().contains("<bdi dir=\"ltr\">+972501234567</bdi>"));
+    }
+
+    #[test]
+    fn text_from_outside_is_escaped() {
+        let mut snapshot = samples::trouble();
+        let hostile = "<script>alert(1)</script>\"'&";
+        if let Some(error) = &mut snapshot.sync.last_error {
+            error.message = hostile.into();
+        }
+        snapshot.calls = vec![CallNow { from: Caller::new(hostile), ..samples::call(CallState::Streaming, 1, None) }];
+        let staff = Visit { viewer: Viewer::Staff, ..visit(Language::English) };
+        let html = render(&snapshot, &staff).unwrap();
+        assert!(!html.contains("<script") && !html.contains("alert(1)</"), "{html}");
+        assert_eq!(html.matches("&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;").count(), 2, "{html}");
+    }
+
+    #[test]
+    fn a_page_refreshes_itself_unless_it_was_told_not_to() {
+        let running = page(&samples::idle(), Language::English);
+        assert!(running.contains("<meta http-equiv=\"refresh\" content=\"10\">"));
+        assert!(running.contains("href=\"/?lang=en&#38;refresh=off\""), "{running}");
+        let paused = Visit { paused: true, ..visit(Language::English) };
+        let paused = render(&samples::idle(), &paused).unwrap();
+        assert!(!paused.contains("http-equiv=\"refresh\"") && paused.contains("href=\"/?lang=en\""));
+    }
+
+    #[test]
+    fn times_are_the_offices_with_a_date_when_it_is_not_today() {
+        let html = page(&samples::streaming(), Language::English);
+        assert!(html.contains("<bdi>10:32:05</bdi>"), "{html}");
+        assert!(html.contains("<bdi>10:28</bdi>") && html.contains("<bdi>21 Nov 16:12</bdi>"));
+        assert!(page(&samples::streaming(), Language::Hebrew).contains("<bdi>21.11 16:12</bdi>"));
+    }
+
+    #[test]
+    fn more_calls_than_a_page_holds_are_counted() {
+        let calls = vec![samples::call(CallState::Streaming, 1, None); PAGE_CALLS_MAX + 44];
+        let html = page(&Snapshot { calls, ..samples::idle() }, Language::English);
+        assert!(html.contains("and 44 more calls"));
+        assert_eq!(html.matches("class=\"mark streaming\"").count(), PAGE_CALLS_MAX);
+    }
+
+    #[test]
+    fn nothing_comes_from_elsewhere_and_nothing_runs() {
+        let html = page(&samples::trouble(), Language::English);
+        for forbidden in ["src=\"http", "href=\"http", "<script", "style=\"", "onclick", "url("] {
+            assert!(!html.contains(forbidden), "{forbidden}");
+        }
+    }
+
+    /// Not a test: writes the sample pages below `KOLBOX_PAGES`, to be looked at in a browser.
+    #[test]
+    #[ignore = "writes files, to be looked at by a person"]
+    fn write_the_sample_pages() {
+        let Some(directory) = std::env::var_os("KOLBOX_PAGES").map(std::path::PathBuf::from) else {
+            return eprintln!("KOLBOX_PAGES names no directory");
+        };
+        let assets = directory.join("static/status");
+        std::fs::create_dir_all(&assets).unwrap();
+        for name in ["page.css", "ok.svg", "streaming.svg", "fallback.svg", "trouble.svg"] {
+            std::fs::write(assets.join(name), assets::find(name).unwrap().bytes).unwrap();
+        }
+        let one = Snapshot { troubles: vec![TroubleCode::StoreFailing], draining: true, ..samples::fallback() };
+        let samples = [
+            ("idle", samples::idle()),
+            ("answering", samples::answering()),
+            ("streaming", samples::streaming()),
+            ("fallback", samples::fallback()),
+            ("trouble", samples::trouble()),
+            ("one", one),
+        ];
+        for (name, snapshot) in samples {
+            for language in Language::ALL {
+                let html = page(&snapshot, language);
+                std::fs::write(directory.join(format!("{name}-{}.html", language.code())), html).unwrap();
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use kolbox::{
     },
     config,
     server::{
+        conversation::ConversationOptions,
         desk_port::SocketOrder,
         documents::Documents,
         media_session::{MediaOptions, MediaOutput, MediaSession},
@@ -37,6 +38,9 @@ pub const HOST: &str = "gw.example.co.il";
 const AUTH_TOKEN: &str = "a-token-of-the-simulation";
 /// As the REST client has it.
 const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// Decoded once for all worlds.
+static PROMPTS: LazyLock<Arc<Prompts>> =
+    LazyLock::new(|| Arc::new(Prompts::load(&config::Calls::default()).expect("the built-in prompts")));
 const LOG_LINES_MAX: usize = 60;
 
 /// What becomes of one REST request on its way.
@@ -144,7 +148,7 @@ impl World {
     pub fn new(seed: u64, network: Network) -> Self {
         let start = Instant::now();
         let config = config::Config::default();
-        let prompts = Arc::new(Prompts::load(&config.calls).expect("the built-in prompts"));
+        let prompts = PROMPTS.clone();
         let pulses = Pulses::new(start);
         let options = DeskOptions {
             watchdog: Watchdog {
@@ -158,9 +162,11 @@ impl World {
         };
         let media = MediaOptions {
             account_sid: Some(account_sid()),
-            caller_silence: config.calls.caller_silence,
-            tone: vec![0x10; 1_600].into(),
-            goodbye: prompts.goodbye.ulaw.clone(),
+            conversation: Arc::new(ConversationOptions {
+                caller_silence: config.calls.caller_silence,
+                tone: vec![0x10; 1_600].into(),
+                goodbye: prompts.goodbye.ulaw.clone(),
+            }),
         };
         Self {
             start,

@@ -370,7 +370,8 @@ fn a_call_that_rest_says_is_over_ends_and_is_counted_nowhere() {
     world.voice(1);
     let (_, attempt, _) = World::redirect(&world.advance_to(8 * SECOND));
     let outputs = world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::CallOver });
-    assert_eq!(record(&outputs).cause, EndCause::RestCallOver);
+    let ended = record(&outputs);
+    assert_eq!((ended.cause, ended.fallback), (EndCause::RestCallOver, None), "it was over before its deadline");
     let view = world.desk.view();
     assert_eq!((view.active, view.redirects, view.failed, view.rest_trouble), (0, 0, 0, None));
 }

@@ -134,7 +134,7 @@ impl Bench {
                         Err(code) => self.call.handle_socket_failed(ticket, code, self.now),
                     }
                 }
-                Output::Send { text, .. } if text.contains(r#""event":"media","sequence"#) => self.frames.push(at),
+                Output::Send { text, .. } if text.contains(r#""payload""#) => self.frames.push(at),
                 Output::Send { text, .. } => {
                     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                     let name = json["mark"]["name"].as_str().unwrap_or_default();

@@ -1,0 +1,254 @@
+//! The snapshot as the JSON of `/api/status`. Keys may be added, never renamed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    caller::{Caller, Shown, Viewer},
+    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State, TranscriptCounts, WatchdogCounts},
+    trouble::TroubleCode,
+};
+use crate::calls::{CallState, FallbackReason};
+
+/// The JSON document that this viewer may see.
+pub fn render(snapshot: &Snapshot, viewer: Viewer) -> Vec<u8> {
+    // Only maps with keys that are no strings, or a failing `Serialize`, could fail here; there are none.
+    serde_json::to_vec(&Document::of(snapshot, viewer)).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: &'a str,
+    at: String,
+    uptime_s: u64,
+    board: Board<'a>,
+    state: State,
+    draining: bool,
+    calls: Calls<'a>,
+    watchdog: WatchdogCounts,
+    transcripts: TranscriptCounts,
+    sync: Sync<'a>,
+    recent: Vec<Recent<'a>>,
+    trouble: Vec<Trouble>,
+}
+
+#[derive(Serialize)]
+struct Board<'a> {
+    profile: &'a str,
+    leds: BTreeMap<&'static str, Led>,
+}
+
+#[derive(Serialize)]
+struct Led {
+    on: bool,
+    pattern: &'static str,
+}
+
+#[derive(Serialize)]
+struct Calls<'a> {
+    active: usize,
+    capacity: usize,
+    list: Vec<Call<'a>>,
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    call_sid: &'a str,
+    from: Option<String>,
+    state: CallState,
+    since: String,
+    last_media_ms_ago: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Sync<'a> {
+    configured: bool,
+    last_ok: Option<String>,
+    last_error: Option<SyncError<'a>>,
+}
+
+#[derive(Serialize)]
+struct SyncError<'a> {
+    at: String,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Recent<'a> {
+    id: &'a str,
+    call_sid: &'a str,
+    from: Option<String>,
+    started_at: String,
+    duration_ms: u64,
+    outcome: Outcome,
+    source: Source,
+    reason: Option<FallbackReason>,
+    synced: bool,
+}
+
+#[derive(Serialize)]
+struct Trouble {
+    code: &'static str,
+    text_he: String,
+    text_en: String,
+}
+
+impl<'a> Document<'a> {
+    fn of(snapshot: &'a Snapshot, viewer: Viewer) -> Self {
+        let led = |lamp: &crate::board::lamps::LampView| {
+            (lamp.lamp.as_str(), Led { on: lamp.on, pattern: lamp.pattern.as_str() })
+        };
+        Self {
+            version: snapshot.version,
+            at: time(snapshot.at),
+            uptime_s: snapshot.uptime.as_secs(),
+            board: Board { profile: &snapshot.board_profile, leds: snapshot.lamps.iter().map(led).collect() },
+            state: snapshot.state(),
+            draining: snapshot.draining,
+            calls: Calls {
+                active: snapshot.active,
+                capacity: snapshot.capacity,
+                list: snapshot.calls.iter().map(|call| Call::of(call, viewer)).collect(),
+            },
+            watchdog: snapshot.watchdog,
+            transcripts: snapshot.transcripts,
+            sync: Sync {
+                configured: snapshot.sync.configured,
+                last_ok: snapshot.sync.last_ok.map(time),
+                last_error: snapshot
+                    .sync
+                    .last_error
+                    .as_ref()
+                    .map(|error| SyncError { at: time(error.at), message: &error.message }),
+            },
+            recent: snapshot.recent.iter().map(|call| Recent::of(call, viewer)).collect(),
+            trouble: snapshot.troubles.iter().map(|&code| Trouble::of(code)).collect(),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    fn of(call: &'a CallNow, viewer: Viewer) -> Self {
+        Self {
+            call_sid: &call.call_sid,
+            from: number(&call.from, viewer),
+            state: call.state,
+            since: time(call.since),
+            last_media_ms_ago: call.last_media_ago.map(|ago| ago.as_millis() as u64),
+        }
+    }
+}
+
+impl<'a> Recent<'a> {
+    fn of(call: &'a RecentCall, viewer: Viewer) -> Self {
+        Self {
+            id: &call.id,
+            call_sid: &call.call_sid,
+            from: number(&call.from, viewer),
+            started_at: time(call.started_at),
+            duration_ms: call.lasted.as_millis() as u64,
+            outcome: call.outcome,
+            source: call.source,
+            reason: call.reason,
+            synced: call.synced,
+        }
+    }
+}
+
+impl Trouble {
+    fn of(code: TroubleCode) -> Self {
+        let text = code.text();
+        Self {
+            code: code.as_str(),
+            text_he: format!("{} {}", text.what.he, text.remedy.he),
+            text_en: format!("{} {}", text.what.en, text.remedy.en),
+        }
+    }
+}
+
+/// UTC with milliseconds, as in the records that are sent upstream.
+fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// The number, or its last three digits after an ellipsis; `null` where nothing may be, or can be, shown.
+fn number(caller: &Caller, viewer: Viewer) -> Option<String> {
+    match caller.shown_to(viewer) {
+        Shown::Whole(number) => Some(number.to_owned()),
+        Shown::EndsIn(digits) => Some(format!("…{digits}")),
+        Shown::Hidden | Shown::Withheld => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::status::samples;
+
+    fn document(snapshot: &Snapshot, viewer: Viewer) -> Value {
+        serde_json::from_slice(&render(snapshot, viewer)).unwrap()
+    }
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn every_promised_key_is_there_under_its_name() {
+        let status = document(&samples::trouble(), Viewer::Anyone);
+        let top = [
+            "at",
+            "board",
+            "calls",
+            "draining",
+            "recent",
+            "state",
+            "sync",
+            "transcripts",
+            "trouble",
+            "uptime_s",
+            "version",
+            "watchdog",
+        ];
+        assert_eq!(keys(&status), top);
+        assert_eq!(keys(&status["board"]), ["leds", "profile"]);
+        assert_eq!(keys(&status["board"]["leds"]), ["FALLBACK", "INBOX", "POWER", "STREAM"]);
+        assert_eq!(keys(&status["board"]["leds"]["POWER"]), ["on", "pattern"]);
+        assert_eq!(keys(&status["calls"]), ["active", "capacity", "list"]);
+        assert_eq!(keys(&status["watchdog"]), ["failed", "redirects"]);
+        assert_eq!(keys(&status["transcripts"]), ["awaiting_recording", "parked", "stored", "unsynced"]);
+        assert_eq!(keys(&status["sync"]), ["configured", "last_error", "last_ok"]);
+        assert_eq!(keys(&status["trouble"][0]), ["code", "text_en", "text_he"]);
+        let status = document(&samples::fallback(), Viewer::Anyone);
+        assert_eq!(keys(&status["calls"]["list"][0]), ["call_sid", "from", "last_media_ms_ago", "since", "state"]);
+    }
+
+    #[test]
+    fn values_have_their_promised_forms() {
+        let status = document(&samples::fallback(), Viewer::Anyone);
+        assert_eq!(status["state"], "fallback");
+        assert_eq!(status["at"], "2026-11-22T08:32:05.250Z");
+        assert_eq!(status["board"]["leds"]["POWER"], json!({"on": true, "pattern": "heartbeat"}));
+        let states: Vec<_> = status["calls"]["list"].as_array().unwrap().iter().map(|call| &call["state"]).collect();
+        assert_eq!(states, ["streaming", "falling_back", "recording", "awaiting_stream"]);
+        assert_eq!(status["calls"]["list"][0]["last_media_ms_ago"], 20);
+        assert_eq!(status["calls"]["list"][3]["last_media_ms_ago"], Value::Null);
+        assert_eq!(status["recent"][0]["reason"], "no_media");
+        assert_eq!(status["recent"][0]["source"], "recording");
+        assert_eq!(status["recent"][0]["outcome"], "untranscribed");
+        assert_eq!(document(&samples::trouble(), Viewer::Anyone)["state"], "trouble");
+    }
+
+    #[test]
+    fn numbers_are_whole_for_staff_alone() {
+        let snapshot = samples::fallback();
+        let everybody = String::from_utf8(render(&snapshot, Viewer::Anyone)).unwrap();
+        assert!(!everybody.contains("+972"), "{everybody}");
+        assert!(everybody.contains("…567"));
+        assert_eq!(document(&snapshot, Viewer::Staff)["calls"]["list"][0]["from"], "+972501234567");
+    }
+}

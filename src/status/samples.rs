@@ -1,0 +1,138 @@
+//! Snapshots for tests, and for looking at the page.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    caller::Caller,
+    snapshot::{
+        CallNow, Outcome, RecentCall, Snapshot, Source, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+    },
+    trouble::TroubleCode,
+};
+use crate::{
+    board::lamps::Lamps,
+    calls::{CallState, FallbackReason},
+};
+
+/// 10:32:05.250 in Jerusalem.
+pub const AT: &str = "2026-11-22T08:32:05.250Z";
+
+/// Nothing has happened yet.
+pub fn idle() -> Snapshot {
+    with_lamps(Snapshot {
+        at: at(0),
+        uptime: Duration::from_secs(3 * 86_400 + 7_300),
+        version: "0.1.0",
+        board_profile: "rpi".into(),
+        lamps: Lamps::new(std::time::Instant::now()).view(),
+        draining: false,
+        calls: Vec::new(),
+        active: 0,
+        capacity: 64,
+        watchdog: WatchdogCounts::default(),
+        transcripts: TranscriptCounts::default(),
+        sync: SyncState { configured: true, ..SyncState::default() },
+        recent: Vec::new(),
+        troubles: Vec::new(),
+    })
+}
+
+/// A call hears the greeting.
+pub fn answering() -> Snapshot {
+    Snapshot { calls: vec![call(CallState::AwaitingStream, 3, None)], active: 1, ..idle() }
+}
+
+/// A morning of calls, one caller on the line.
+pub fn streaming() -> Snapshot {
+    with_lamps(Snapshot {
+        calls: vec![call(CallState::Streaming, 72, Some(20))],
+        active: 1,
+        watchdog: WatchdogCounts { redirects: 3, failed: 0 },
+        transcripts: TranscriptCounts { stored: 41, unsynced: 0, parked: 0, awaiting_recording: 0 },
+        sync: SyncState { configured: true, last_ok: Some(at(290)), last_error: None },
+        recent: recent(true),
+        ..idle()
+    })
+}
+
+/// Callers in every state.
+pub fn fallback() -> Snapshot {
+    with_lamps(Snapshot {
+        calls: vec![
+            call(CallState::Streaming, 72, Some(20)),
+            CallNow { from: Caller::new("+266696687"), ..call(CallState::FallingBack, 2, Some(6_210)) },
+            CallNow { from: Caller::new("+97235550199"), ..call(CallState::Recording, 11, None) },
+            CallNow { from: Caller::new("sip:dana@office.example"), ..call(CallState::AwaitingStream, 1, None) },
+        ],
+        active: 4,
+        transcripts: TranscriptCounts { stored: 41, unsynced: 2, parked: 0, awaiting_recording: 1 },
+        ..streaming()
+    })
+}
+
+/// The office's system is down, and one transcript was refused.
+pub fn trouble() -> Snapshot {
+    with_lamps(Snapshot {
+        calls: Vec::new(),
+        active: 0,
+        transcripts: TranscriptCounts { stored: 41, unsynced: 12, parked: 1, awaiting_recording: 0 },
+        sync: SyncState {
+            configured: true,
+            last_ok: Some(at(86_400)),
+            last_error: Some(SyncError { at: at(30), message: "HTTP 503 from https://office.example/calls".into() }),
+        },
+        recent: recent(false),
+        troubles: vec![TroubleCode::SyncFailing, TroubleCode::TranscriptsParked],
+        ..streaming()
+    })
+}
+
+/// Lamps that have seen the snapshot's state.
+pub fn with_lamps(mut snapshot: Snapshot) -> Snapshot {
+    let now = std::time::Instant::now();
+    let mut lamps = Lamps::new(now);
+    lamps.handle_inputs(snapshot.lamp_inputs(), now);
+    snapshot.lamps = lamps.view();
+    snapshot
+}
+
+pub fn call(state: CallState, age_s: i64, media_ms_ago: Option<u64>) -> CallNow {
+    CallNow {
+        call_sid: "CA0123456789abcdef0123456789abcdef".into(),
+        from: Caller::new("+972501234567"),
+        state,
+        since: at(age_s),
+        last_media_ago: media_ms_ago.map(Duration::from_millis),
+    }
+}
+
+fn recent(synced: bool) -> Vec<RecentCall> {
+    let ended = |age_s, from: &str, lasted_s, source, outcome, reason, synced| RecentCall {
+        id: "01JD0000000000000000000000".into(),
+        call_sid: "CA0123456789abcdef0123456789abcdef".into(),
+        from: Caller::new(from),
+        started_at: at(age_s),
+        lasted: Duration::from_secs(lasted_s),
+        outcome,
+        source,
+        reason,
+        synced,
+    };
+    use FallbackReason::{NoCapacity, NoMedia, NoStreamStart};
+    use Outcome::{NoSpeech, Transcribed, Untranscribed};
+    use Source::{Recording, Stream};
+    vec![
+        ended(190, "+972521112233", 41, Recording, Untranscribed, Some(NoMedia), synced),
+        ended(1_460, "+97235550148", 95, Stream, Transcribed, None, synced),
+        ended(2_050, "+266696687", 9, Stream, NoSpeech, Some(NoStreamStart), true),
+        ended(7_900, "+972547770031", 128, Stream, Untranscribed, None, true),
+        ended(66_000, "+972501234567", 3_725, Recording, Transcribed, Some(NoCapacity), true),
+    ]
+}
+
+fn at(seconds_ago: i64) -> Timestamp {
+    let now: Timestamp = AT.parse().unwrap();
+    now - jiff::SignedDuration::from_secs(seconds_ago)
+}
