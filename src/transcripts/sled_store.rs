@@ -31,6 +31,9 @@ const FOLDER: &str = "records";
 /// The file in it that holds all data (values are kept small enough never to get files of their own).
 const DATA_FILE: &str = "db";
 
+/// One place in the store: its record, or why the bytes there are none.
+pub type Found = Result<Stored, Damage>;
+
 /// Records in `<store>/records`.
 pub struct SledStore {
     path: PathBuf,
@@ -76,7 +79,7 @@ impl SledStore {
     }
 
     /// All records, final ones in their order and then the drafts. What is damaged comes as `Err` in its place.
-    pub fn all(&self) -> impl Iterator<Item = Result<Result<Stored, Damage>, StoreError>> + use<> {
+    pub fn all(&self) -> impl Iterator<Item = Result<Found, StoreError>> + use<> {
         let by_sequence = |letter| rows(&self.tree, letter).map(|row| row.map(|row| row.read())).peekable();
         let mut states = [UNSYNCED, PARKED, SYNCED].map(by_sequence);
         let drafts = rows(&self.tree, DRAFTS).map(|row| row.map(|row| row.read()));
