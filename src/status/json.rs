@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     caller::{Caller, Shown, Viewer},
-    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State, TranscriptCounts, WatchdogCounts},
+    snapshot::{CallNow, RecentCall, Snapshot, State, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};

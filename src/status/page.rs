@@ -7,7 +7,7 @@ use super::{
     assets,
     caller::{Caller, Shown, Viewer},
     language::Language,
-    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State},
+    snapshot::{CallNow, RecentCall, Snapshot, State},
     trouble::TroubleCode,
     words,
 };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     caller::Caller,
     snapshot::{
-        CallNow, Outcome, RecentCall, Snapshot, Source, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+        CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
     },
     trouble::TroubleCode,
 };

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     language::{Counted, Language, Text},
-    snapshot::{Outcome, Source},
 };
 use crate::{
     board::lamps::{Lamp, Pattern},
     calls::{CallState, FallbackReason},
+    transcripts::{Outcome, Source},
 };
 
 const fn text(he: &'static str, en: &'static str) -> Text {
