@@ -287,11 +287,10 @@ impl KeeperLoop {
         self.in_hand = Some(record);
     }
 
-    /// The store has changed; when it takes records again, what it kept by itself may be sent.
+    /// The store has changed. Records that it kept by itself, after it had refused them, are noticed here alone.
     fn handle_health(&mut self) {
-        let health = self.health.borrow_and_update();
-        if health.failure.is_none() && health.counts.unsynced > 0 && self.view.borrow().store_error.is_some() {
-            drop(health);
+        let health = self.health.borrow_and_update().clone();
+        if health.failure.is_none() && health.counts.unsynced > 0 {
             self.handle_unsynced();
         }
     }

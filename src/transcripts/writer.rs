@@ -214,7 +214,11 @@ impl Writer {
         if self.health.borrow().failure.is_some() {
             tracing::info!("the store keeps records again");
         }
-        self.health.send_replace(StoreHealth { counts, failure: None });
+        self.health.send_if_modified(|health| {
+            let differs = health.failure.is_some() || health.counts != counts;
+            *health = StoreHealth { counts, failure: None };
+            differs
+        });
         for (operation, outcome) in group.into_iter().zip(outcomes) {
             match (operation, outcome) {
                 (Operation::Change(task), Outcome::Changed(done)) => {
