@@ -91,12 +91,11 @@ impl Gateway {
 
         // The records: everything else may hand them something.
         let http = HttpClient::new(&Roots::Public, REST_CONNECT_MAX).map_err(StartError::Http)?;
-        let twilio = TwilioApi {
-            rest: Arc::new(RestClient::new(&config.twilio, http)),
-            account_sid: config.twilio.account_sid,
-        };
+        let twilio =
+            TwilioApi { rest: Arc::new(RestClient::new(&config.twilio, http)), account_sid: config.twilio.account_sid };
         let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
-        let (keeper, keeper_task) = Keeper::start(keeper_options(&config, clock)?, wanted).map_err(StartError::Keeper)?;
+        let (keeper, keeper_task) =
+            Keeper::start(keeper_options(&config, clock)?, wanted).map_err(StartError::Keeper)?;
         let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted));
         let audio_folder = config.store.path.join(recordings::FOLDER);
         let (spool, _spool_thread) = Spool::start(&audio_folder).map_err(StartError::Spool)?;

@@ -10,8 +10,8 @@ use crate::{
     transcripts::{Errand, KeeperPort},
     twilio::{
         rest::{
-            CallLookup, ListedRecording, RestFailure, RestReply, RestRequest, UpdateOutcome, read_call, read_recordings,
-            read_update,
+            CallLookup, ListedRecording, RestFailure, RestReply, RestRequest, UpdateOutcome, read_call,
+            read_recordings, read_update,
         },
         sid::{AccountSid, CallSid, RecordingSid},
         webhook::RecordingStatus,
@@ -114,7 +114,9 @@ impl TwilioApi {
             let this = self.clone();
             tokio::spawn(async move {
                 match errand {
-                    Errand::FetchRecording { recording_sid, reply } => drop(reply.send(this.fetch(recording_sid).await)),
+                    Errand::FetchRecording { recording_sid, reply } => {
+                        drop(reply.send(this.fetch(recording_sid).await))
+                    }
                     Errand::ListRecordings { call_sid, reply } => drop(reply.send(this.list(call_sid).await)),
                 }
             });

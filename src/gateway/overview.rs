@@ -74,6 +74,7 @@ impl Overview {
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let desk = self.desk_view.borrow_and_update().clone();
         let keeper = self.keeper_view.borrow_and_update().clone();
+        let lamps = *self.lamps.borrow_and_update();
         let now = self.clock.now();
         let mut calls: Vec<&CallView> = desk.calls.iter().collect();
         calls.sort_by_key(|call| call.since);
@@ -82,7 +83,7 @@ impl Overview {
             uptime: now.saturating_duration_since(self.began),
             version: env!("CARGO_PKG_VERSION"),
             board_profile: self.board_profile.clone(),
-            lamps: *self.lamps.borrow_and_update(),
+            lamps,
             draining: desk.draining,
             calls: calls.into_iter().map(|call| self.call_now(call, now)).collect(),
             active: desk.active,

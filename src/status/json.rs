@@ -11,6 +11,7 @@ use super::{
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
+use crate::transcripts::{Outcome, Source};
 
 /// The JSON document that this viewer may see.
 pub fn render(snapshot: &Snapshot, viewer: Viewer) -> Vec<u8> {

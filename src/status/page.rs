@@ -15,6 +15,7 @@ use crate::{
     board::lamps::{Lamp, LampView},
     calls::CallState,
     limits::PAGE_CALLS_MAX,
+    transcripts::{Outcome, Source},
 };
 
 /// How often an open page asks for itself again.

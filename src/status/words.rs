@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    language::{Counted, Language, Text},
-};
+use super::language::{Counted, Language, Text};
 use crate::{
     board::lamps::{Lamp, Pattern},
     calls::{CallState, FallbackReason},
