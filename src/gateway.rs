@@ -1,1 +1,295 @@
-//! (to come)
+//! `serve`: builds the parts in order, runs them, drains them. The table of contents of the running box.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use self::{
+    desk_loop::DeskLoop,
+    errands::{Errands, TwilioApi},
+    overview::Overview,
+};
+use crate::{
+    board::{self, LampDriver, panel, simulated::SimulatedLamps},
+    calls::{Desk, DeskOptions, DeskView, Event, Pulses, watchdog::Watchdog},
+    config::{Config, TlsMode},
+    limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
+    server::{
+        conversation::ConversationOptions,
+        desk_port::DeskPort,
+        listener::{self, Listener, Peer},
+        media_session::MediaOptions,
+        media_socket::MediaContext,
+        prompts::Prompts,
+        public_host::PublicHost,
+        rest_client::RestClient,
+        router::{self, Behind, Router},
+        tls,
+    },
+    speech::{audio, spool::Spool},
+    status::{routes::StatusSite, trouble::TroubleCode},
+    system::{
+        clock::Clock,
+        http_client::{HttpClient, Roots},
+    },
+    transcripts::{Keeper, KeeperOptions, KeeperPort, identity, recordings},
+};
+
+mod desk_loop;
+mod errands;
+mod overview;
+mod reports;
+mod serve;
+mod start_error;
+
+pub use serve::serve;
+pub use start_error::StartError;
+
+/// The caller's sign to speak: 1000 Hz, since dial and busy tones are at 425 Hz.
+const TONE_HZ: f32 = 1000.0;
+const TONE_LENGTH: Duration = Duration::from_millis(250);
+const TONE_AMPLITUDE: f32 = 0.3;
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where Twilio is served.
+    pub public: SocketAddr,
+    /// Where staff are served.
+    pub status: SocketAddr,
+    desk: DeskPort,
+    desk_view: watch::Receiver<DeskView>,
+    keeper: KeeperPort,
+    errands_done: mpsc::Receiver<Infallible>,
+    stop_desk: oneshot::Sender<()>,
+    stop_listeners: watch::Sender<bool>,
+    drain: Duration,
+    listeners: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    keeper_task: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Starts every part; calls are answered from here on.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock = Clock;
+        let began = clock.now();
+        let prompts = Arc::new(Prompts::load(&config.calls).map_err(StartError::Prompts)?);
+        let (driver, lamps_fail) = open_lamps(&config)?;
+        let acceptor = tls::acceptor(&config.public.tls, &names(&config)).map_err(StartError::Tls)?;
+        let limits = listener::Limits::new(config.public.max_connections);
+        let public = bind("public", config.public.listen, acceptor, limits.clone()).await?;
+        let status = bind("status", config.status.listen, None, limits).await?;
+
+        // The records: everything else may hand them something.
+        let http = HttpClient::new(&Roots::Public, REST_CONNECT_MAX).map_err(StartError::Http)?;
+        let twilio =
+            TwilioApi { rest: Arc::new(RestClient::new(&config.twilio, http)), account_sid: config.twilio.account_sid };
+        let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
+        let (keeper, keeper_task) =
+            Keeper::start(keeper_options(&config, clock)?, wanted).map_err(StartError::Keeper)?;
+        let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted));
+        let audio_folder = config.store.path.join(recordings::FOLDER);
+        let (spool, _spool_thread) = Spool::start(&audio_folder).map_err(StartError::Spool)?;
+
+        // The desk, and the ways to it.
+        let pulses = Pulses::new(began);
+        let (desk, desk_receiver) = DeskPort::new(DESK_QUEUE_MAX);
+        let public_host = PublicHost::new(config.public.host.as_deref(), config.public.trusted_proxies.clone());
+        let public_host = Arc::new(public_host);
+        let behind = Behind {
+            desk: desk.clone(),
+            prompts: prompts.clone(),
+            public_host: public_host.clone(),
+            recordings: announce_to(keeper.clone()),
+            media: MediaContext {
+                options: Arc::new(media_options(&config, &prompts)),
+                pulses: pulses.clone(),
+                spool: Some(spool),
+            },
+        };
+        let router = Arc::new(Router::new(&config, behind, router::Limits::default()));
+        let machine = Desk::new(desk_options(&config, &prompts), pulses);
+        let (desk_view, desk_seen) = watch::channel(machine.view());
+        let (running, errands_done) = mpsc::channel(1);
+        let documents = router.documents().clone();
+        let errands = Errands { desk: desk.clone(), twilio, documents, public_host, keeper: keeper.clone(), running };
+        let (stop_desk, desk_stopped) = oneshot::channel();
+        let desk_loop = DeskLoop::new(machine, desk_receiver, Arc::new(errands), desk_view);
+        let desk_task = tokio::spawn(desk_loop.run(desk_stopped));
+
+        // What staff see.
+        let (lamps, lamps_seen) = watch::channel(panel::first_view());
+        let mut overview = Overview {
+            clock,
+            began,
+            board_profile: config.board.profile.clone(),
+            sync_configured: config.sync.url.is_some(),
+            standing: standing_troubles(&config, lamps_fail),
+            desk: desk.clone(),
+            desk_view: desk_seen.clone(),
+            keeper_view: keeper.view(),
+            lamps: lamps_seen,
+        };
+        let (snapshot, snapshot_seen) = watch::channel(Arc::new(overview.snapshot()));
+        let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());
+        let panel_task = tokio::spawn(panel::run(driver, inputs_seen, lamps));
+        let overview_task = tokio::spawn(overview.run(snapshot, lamp_inputs));
+        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen));
+
+        // Both listeners, last: whoever comes is served.
+        let addresses = (public.address(), status.address());
+        let (stop_listeners, stopped) = watch::channel(false);
+        let public_task = tokio::spawn(public.serve(
+            move |request, peer: Peer| {
+                let router = router.clone();
+                async move { router.route(request, peer).await }
+            },
+            told_to_stop(stopped.clone()),
+        ));
+        let status_task = tokio::spawn(status.serve(
+            move |request, _: Peer| {
+                let site = site.clone();
+                async move { site.route(&request) }
+            },
+            told_to_stop(stopped),
+        ));
+        Ok(Self {
+            public: addresses.0.map_err(|error| StartError::Bind("public", config.public.listen, error))?,
+            status: addresses.1.map_err(|error| StartError::Bind("status", config.status.listen, error))?,
+            desk,
+            desk_view: desk_seen,
+            keeper,
+            errands_done,
+            stop_desk,
+            stop_listeners,
+            drain: config.calls.drain,
+            listeners: vec![public_task, status_task],
+            tasks: vec![desk_task, overview_task, panel_task, fetcher],
+            keeper_task,
+        })
+    }
+
+    /// Returns once the desk has got round to it: proof that it turns.
+    pub async fn ping(&self) -> bool {
+        self.desk.ping().await
+    }
+
+    /// Takes no new streams, lets running ones go on for `calls.drain`, sends the rest to the recorder, brings every
+    /// record to the disk, and stops.
+    pub async fn drain(mut self) {
+        let until = Instant::now() + self.drain;
+        self.desk.tell(Event::DrainStarted { until }).await;
+        let drained = self.desk_view.wait_for(|view| view.draining && view.drained);
+        let _ = timeout(self.drain + DRAIN_END_MAX, drained).await;
+        self.stop().await;
+    }
+
+    /// Stops at once: no stream is sent to the recorder. What was told before is kept.
+    pub async fn stop(mut self) {
+        self.stop_listeners.send_replace(true);
+        for listener in self.listeners {
+            let _ = listener.await;
+        }
+        let _ = self.stop_desk.send(());
+        drop(self.desk);
+        // Errands that run hold what the keeper has yet to be given.
+        let _ = timeout(DRAIN_END_MAX, self.errands_done.recv()).await;
+        self.keeper.stop().await;
+        let _ = self.keeper_task.await;
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
+    DeskOptions {
+        watchdog: Watchdog {
+            start_timeout: config.watchdog.start_timeout,
+            no_media_timeout: config.watchdog.no_media_timeout,
+            greeting: prompts.greeting.duration,
+        },
+        fallback_prompt: prompts.fallback.duration,
+        record_max_length: config.fallback.max_length,
+        max_duration: config.calls.max_duration,
+    }
+}
+
+fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
+    let conversation = ConversationOptions {
+        caller_silence: config.calls.caller_silence,
+        tone: audio::encode(&audio::tone(TONE_HZ, TONE_LENGTH, TONE_AMPLITUDE)).into(),
+        goodbye: prompts.goodbye.ulaw.clone(),
+    };
+    MediaOptions { account_sid: config.twilio.account_sid, conversation: Arc::new(conversation) }
+}
+
+fn keeper_options(config: &Config, clock: Clock) -> Result<KeeperOptions, StartError> {
+    let made_by = identity::load(&config.store.path, env!("CARGO_PKG_VERSION"))
+        .map_err(|error| StartError::Store(config.store.path.clone(), error))?;
+    Ok(KeeperOptions {
+        store: config.store.clone(),
+        sync: config.sync.clone(),
+        language: config.speech.language.clone(),
+        made_by,
+        clock,
+    })
+}
+
+/// Lamps that cannot be used keep no call from being answered.
+fn open_lamps(config: &Config) -> Result<(Box<dyn LampDriver + Send>, bool), StartError> {
+    match board::open(&config.board) {
+        Ok(driver) => Ok((driver, false)),
+        Err(error) if error.is_setting() => Err(StartError::Board(error)),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no lamps");
+            Ok((Box::new(SimulatedLamps::default()), true))
+        }
+    }
+}
+
+/// On loopback nobody but the simulator comes, and it takes the certificate.
+fn standing_troubles(config: &Config, lamps_fail: bool) -> Vec<TroubleCode> {
+    let self_signed = config.public.tls.mode == TlsMode::SelfSigned && !config.public.listen.ip().is_loopback();
+    let troubles =
+        [self_signed.then_some(TroubleCode::CertificateSelfSigned), lamps_fail.then_some(TroubleCode::LampsFailing)];
+    troubles.into_iter().flatten().collect()
+}
+
+/// The host names that a self-signed certificate is made for.
+fn names(config: &Config) -> Vec<&str> {
+    let name = |host: &'_ str| host.rsplit_once(':').map_or(host.len(), |(name, _)| name.len());
+    config.public.host.as_deref().map(|host| &host[..name(host)]).into_iter().collect()
+}
+
+async fn bind(
+    side: &'static str,
+    address: SocketAddr,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    limits: listener::Limits,
+) -> Result<Listener, StartError> {
+    Listener::bind(address, acceptor, limits).await.map_err(|error| StartError::Bind(side, address, error))
+}
+
+fn announce_to(keeper: KeeperPort) -> router::RecordingHook {
+    Arc::new(move |announcement| {
+        let keeper = keeper.clone();
+        tokio::spawn(async move {
+            let (call_sid, recording_sid) = (announcement.call_sid, announcement.recording_sid);
+            keeper.recording_announced(call_sid, recording_sid, announcement.status).await;
+        });
+    })
+}
+
+async fn told_to_stop(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

@@ -106,6 +106,10 @@ pub const GOODBYES_INTERRUPTED_MAX: u32 = 4;
 pub const GOODBYE_INTERRUPT_MIN: Duration = Duration::from_millis(400);
 /// Events that may wait for the desk; webhooks beyond it get 503, media tasks wait.
 pub const DESK_QUEUE_MAX: usize = 1024;
+/// What the keeper may have asked of Twilio and not yet handed over.
+pub const ERRANDS_MAX: usize = 64;
+/// After the drain's time: what redirects, and then records, are given to end.
+pub const DRAIN_END_MAX: Duration = Duration::from_secs(3);
 /// Operations that may wait for the store's thread.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).

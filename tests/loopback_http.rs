@@ -173,6 +173,7 @@ async fn run_desk(mut inbox: mpsc::Receiver<ToDesk>, told: mpsc::UnboundedSender
             ToDesk::Told(event) => drop(told.send(event)),
             ToDesk::SocketOpened { orders, .. } => sockets.push(orders),
             ToDesk::SocketGone { .. } => {}
+            ToDesk::Pinged { reply } => drop(reply.send(())),
         }
     }
 }

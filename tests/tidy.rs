@@ -47,9 +47,18 @@ const PURE: &[&str] = &[
     "speech/endpoint.rs",
     "speech/silence.rs",
     "board/lamps.rs",
+    "simulator/account.rs",
+    "simulator/caller.rs",
     "simulator/document.rs",
-    "simulator/phone_call.rs",
     "simulator/faults.rs",
+    "simulator/forms.rs",
+    "simulator/peer_stream.rs",
+    "simulator/phone_call.rs",
+    "simulator/phone_call/",
+    "simulator/plan.rs",
+    "simulator/recorder.rs",
+    "simulator/report.rs",
+    "simulator/streaming.rs",
 ];
 
 /// Crates that a pure module does not touch.

@@ -76,6 +76,7 @@ impl Call {
         match verdict {
             Verdict::Stale => return None,
             Verdict::CallOver => {
+                context.tally.rest_trouble = None;
                 // It was over before the deadline came: nothing sent it to the recorder.
                 if redirect.is_first_try() {
                     self.fallback = self.fallback.filter(|fallback| fallback.redirected_at.is_some());
@@ -196,6 +197,9 @@ impl Call {
             return None;
         }
         self.look_up = None;
+        if matches!(outcome, CallLookup::Found { .. }) {
+            context.tally.rest_trouble = None;
+        }
         // A stream or a webhook has answered the question meanwhile.
         if matches!(self.phase, Phase::Awaiting | Phase::Streaming) {
             return None;

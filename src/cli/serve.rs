@@ -1,12 +1,13 @@
 //! `kolbox serve`: the gateway. Tells whoever starts it what has to be entered at Twilio.
 
-use std::{error::Error, fmt::Write, process::ExitCode};
+use std::{fmt::Write, process::ExitCode};
 
 use clap::Args;
 
-use super::{ConfigOption, FAILED, block_on, complain};
+use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain};
 use crate::{
     config::{Config, TlsMode},
+    gateway,
     system::log,
 };
 
@@ -29,19 +30,14 @@ pub fn run(arguments: &ServeArguments) -> ExitCode {
     }
     anstream::eprint!("{}", settings_at_twilio(&config));
     block_on(async {
-        match serve(config).await {
+        match gateway::serve(config).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                complain(error.as_ref());
-                ExitCode::from(FAILED)
+                complain(&error);
+                ExitCode::from(if error.is_setting() { UNUSABLE } else { FAILED })
             }
         }
     })
-}
-
-/// The gateway itself; to become `gateway::serve`.
-async fn serve(_config: Config) -> Result<(), Box<dyn Error>> {
-    Err("the gateway is not in this build yet".into())
 }
 
 /// What to enter for the number at Twilio, and what will keep calls from coming through.

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{errands::Errands, reports};
 use crate::{
-    calls::{Answer, Desk, DeskView, Event, Output, RequestId, SocketId},
+    calls::{Answer, Desk, DeskView, Event, Output, RequestId, SocketEnd, SocketId},
     server::desk_port::{SocketOrder, ToDesk},
 };
 
@@ -33,8 +33,8 @@ impl DeskLoop {
         Self { desk, receiver, errands, view, replies: HashMap::new(), sockets: HashMap::new() }
     }
 
-    /// Runs until every handle on the desk is gone.
-    pub(super) async fn run(mut self) {
+    /// Runs until it is told to stop: then no deadline is kept any more.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
             let deadline = self.desk.poll_timeout().map(|(at, _)| at);
             let due = async {
@@ -48,6 +48,7 @@ impl DeskLoop {
                     Some(message) => self.handle(message),
                     None => return,
                 },
+                _ = &mut stop => return,
                 () = due => self.desk.handle_timeout(Instant::now()),
             }
             self.perform();
@@ -70,6 +71,10 @@ impl DeskLoop {
                 return;
             }
             ToDesk::Told(event) => event,
+            ToDesk::Pinged { reply } => {
+                let _ = reply.send(());
+                return;
+            }
         };
         self.desk.handle(event, Instant::now());
     }
@@ -101,10 +106,11 @@ impl DeskLoop {
         }
     }
 
-    /// A socket that takes no order has as many waiting as it can use: its last one was to close.
+    /// A stream whose connection is gone by the time it is accepted was lost; other orders are then void.
     fn order(&mut self, socket: SocketId, order: SocketOrder) {
-        if let Some(orders) = self.sockets.get(&socket) {
-            let _ = orders.try_send(order);
+        let sent = self.sockets.get(&socket).is_some_and(|orders| orders.try_send(order).is_ok());
+        if let (false, SocketOrder::Accept(stream)) = (sent, order) {
+            self.desk.handle(Event::StreamClosed { stream, end: SocketEnd::Lost }, Instant::now());
         }
     }
 }

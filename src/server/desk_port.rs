@@ -20,6 +20,8 @@ pub enum ToDesk {
     SocketGone { socket: SocketId },
     /// Anything that expects no answer.
     Told(Event),
+    /// Prove that the desk turns.
+    Pinged { reply: oneshot::Sender<()> },
 }
 
 /// What the desk orders a media connection.
@@ -70,6 +72,12 @@ impl DeskPort {
     /// Tells the desk; waits while it is busy. A desk that is gone hears nothing, which ends nothing here.
     pub async fn tell(&self, event: Event) {
         let _ = self.sender.send(ToDesk::Told(event)).await;
+    }
+
+    /// Returns once the desk has got round to it; `false` if it is gone.
+    pub async fn ping(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(ToDesk::Pinged { reply }).await.is_ok() && answer.await.is_ok()
     }
 
     /// Announces a media connection; the receiver gives the desk's orders for it, and ends when the desk is gone.

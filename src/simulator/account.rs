@@ -1,6 +1,10 @@
 //! The REST side of a simulated Twilio account: requests become answers, or an update for a running call. Pure.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use audio_codec_algorithms::decode_ulaw;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -107,6 +111,8 @@ pub struct Account {
     credentials: Vec<String>,
     calls: BTreeMap<CallSid, CallStatus>,
     recordings: BTreeMap<RecordingSid, Recording>,
+    /// Recordings whose audio was fetched at least once.
+    fetched: BTreeSet<RecordingSid>,
     deleted: u64,
 }
 
@@ -118,6 +124,7 @@ impl Account {
             credentials: Vec::new(),
             calls: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            fetched: BTreeSet::new(),
             deleted: 0,
         };
         account.allow(account_sid.as_str(), auth_token);
@@ -145,9 +152,20 @@ impl Account {
     /// A recording is there, or changed.
     pub fn note_recording(&mut self, recording: Recording) {
         self.recordings.insert(recording.recording_sid, recording);
-        if self.recordings.len() > RECORDINGS_MAX {
-            self.recordings.pop_first();
+        if self.recordings.len() > RECORDINGS_MAX
+            && let Some((oldest, _)) = self.recordings.pop_first()
+        {
+            self.fetched.remove(&oldest);
         }
+    }
+
+    /// How many recordings are there whose audio nobody has fetched.
+    pub fn recordings_unfetched(&self) -> usize {
+        let completed = self.recordings.values().filter(|recording| {
+            matches!(recording.state, RecordingState::Completed { .. })
+                && !self.fetched.contains(&recording.recording_sid)
+        });
+        completed.count()
     }
 
     /// How many recordings clients have removed.
@@ -196,15 +214,19 @@ impl Account {
             }
             ("GET", ["Recordings", name]) => {
                 let recording = self.known_recording(name, ".wav").or_else(|| self.known_recording(name, ""));
-                let Some(Recording { state: RecordingState::Completed { audio, .. }, .. }) = recording else {
+                let Some(Recording { state: RecordingState::Completed { audio, .. }, recording_sid, .. }) = recording
+                else {
                     return Err(not_found());
                 };
-                ApiReply { status: 200, content_type: "audio/x-wav", body: wav(audio) }
+                let (recording_sid, body) = (*recording_sid, wav(audio));
+                self.fetched.insert(recording_sid);
+                ApiReply { status: 200, content_type: "audio/x-wav", body }
             }
             ("DELETE", ["Recordings", name]) => {
                 let recording = self.known_recording(name, ".json").or_else(|| self.known_recording(name, ""));
                 let recording_sid = recording.ok_or_else(not_found)?.recording_sid;
                 self.recordings.remove(&recording_sid);
+                self.fetched.remove(&recording_sid);
                 self.deleted += 1;
                 ApiReply { status: 204, content_type: "application/json", body: Vec::new() }
             }

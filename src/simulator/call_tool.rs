@@ -39,6 +39,9 @@ const SPEECH: &[u8] = include_bytes!("../../static/speech/caller_he.wav");
 const SPEECH_ENGLISH: &[u8] = include_bytes!("../../static/speech/caller_en.wav");
 /// With more calls than this the story of each is not told while it runs.
 const TOLD_CALLS_MAX: usize = 4;
+/// How long a gateway may take to fetch the recordings after the last call, and how often that is looked at.
+const FETCH_WAIT: Duration = Duration::from_secs(10);
+const FETCH_LOOK: Duration = Duration::from_millis(50);
 /// Lines of the story that may wait to be printed.
 const TOLD_MAX: usize = 4096;
 /// Both paths of the media socket: Twilio is known to ask for either.
@@ -194,8 +197,24 @@ pub async fn call(options: &CallOptions, out: &mut impl Write) -> Result<bool, T
     for report in &reports {
         writeln!(out, "{report}")?;
     }
+    let unfetched = wait_for_fetches(&twilio).await;
+    if unfetched > 0 {
+        writeln!(out, "{unfetched} recordings were announced and not fetched within {} s", FETCH_WAIT.as_secs())?;
+    }
     print_summary(&reports, options.calls, out)?;
     Ok(reports.len() == options.calls && reports.iter().all(|report| report.outcome.is_kept()))
+}
+
+/// Keeps the REST side up until the gateway has fetched what was recorded, or has had its time. How many it has not.
+async fn wait_for_fetches(twilio: &Twilio) -> usize {
+    let begin = Instant::now();
+    loop {
+        let unfetched = twilio.account().recordings_unfetched();
+        if unfetched == 0 || begin.elapsed() > FETCH_WAIT {
+            return unfetched;
+        }
+        tokio::time::sleep(FETCH_LOOK).await;
+    }
 }
 
 /// Asks the webhook once and prints its answer. Whether it is a document that Twilio would run.

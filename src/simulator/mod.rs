@@ -19,3 +19,6 @@ pub mod rest;
 pub mod streaming;
 pub mod twilio;
 pub mod upstream;
+
+#[cfg(test)]
+mod loopback_tests;

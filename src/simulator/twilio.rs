@@ -325,10 +325,7 @@ impl Line {
         }
     }
 
-    fn spawn<F: Future<Output = Input> + Send>(&self, work: impl FnOnce(Twilio) -> F + Send + 'static)
-    where
-        F: 'static,
-    {
+    fn spawn<F: Future<Output = Input> + Send + 'static>(&self, work: impl FnOnce(Twilio) -> F + Send + 'static) {
         let (twilio, inputs) = (self.twilio.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let input = work(twilio).await;

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::{
     caller::{Caller, Shown, Viewer},
-    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State, TranscriptCounts, WatchdogCounts},
+    snapshot::{CallNow, RecentCall, Snapshot, State, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
+use crate::transcripts::{Outcome, Source};
 
 /// The JSON document that this viewer may see.
 pub fn render(snapshot: &Snapshot, viewer: Viewer) -> Vec<u8> {

@@ -7,7 +7,7 @@ use super::{
     assets,
     caller::{Caller, Shown, Viewer},
     language::Language,
-    snapshot::{CallNow, Outcome, RecentCall, Snapshot, Source, State},
+    snapshot::{CallNow, RecentCall, Snapshot, State},
     trouble::TroubleCode,
     words,
 };
@@ -15,6 +15,7 @@ use crate::{
     board::lamps::{Lamp, LampView},
     calls::CallState,
     limits::PAGE_CALLS_MAX,
+    transcripts::{Outcome, Source},
 };
 
 /// How often an open page asks for itself again.

@@ -6,14 +6,13 @@ use jiff::Timestamp;
 
 use super::{
     caller::Caller,
-    snapshot::{
-        CallNow, Outcome, RecentCall, Snapshot, Source, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
-    },
+    snapshot::{CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::{
     board::lamps::Lamps,
     calls::{CallState, FallbackReason},
+    transcripts::{Outcome, Source},
 };
 
 /// 10:32:05.250 in Jerusalem.

@@ -9,6 +9,7 @@ use super::{caller::Caller, trouble::TroubleCode};
 use crate::{
     board::lamps::{self, LampsView},
     calls::{CallState, FallbackReason},
+    transcripts::{Outcome, Source},
 };
 
 /// Everything that staff may see, as of `at`. What not everybody may see is hidden when it is shown, not here.
@@ -105,23 +106,6 @@ pub struct RecentCall {
     pub reason: Option<FallbackReason>,
     /// The office's system has its record.
     pub synced: bool,
-}
-
-/// What became of a call's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Transcribed,
-    NoSpeech,
-    Untranscribed,
-}
-
-/// Where a call's words came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    Stream,
-    Recording,
 }
 
 /// The box in one word.

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    language::{Counted, Language, Text},
-    snapshot::{Outcome, Source},
-};
+use super::language::{Counted, Language, Text};
 use crate::{
     board::lamps::{Lamp, Pattern},
     calls::{CallState, FallbackReason},
+    transcripts::{Outcome, Source},
 };
 
 const fn text(he: &'static str, en: &'static str) -> Text {

@@ -260,8 +260,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let stream_sid = Some(StreamSid::from_number(STREAM));
         assert_eq!(parse(&writer.write_dtmf('*')).unwrap(), Inbound::Dtmf { digit: '*' });
+        let stream_sid = Some(StreamSid::from_number(STREAM));
         assert_eq!(parse(&writer.write_mark("e1:tone")).unwrap(), Inbound::Mark { name: "e1:tone".into(), stream_sid });
         assert_eq!(parse(&writer.write_stop()).unwrap(), Inbound::Stop { stream_sid });
     }

@@ -45,6 +45,8 @@ pub enum RestTrouble {
     NotFound,
     /// Twilio refused the document, with this error code.
     Refused { code: u32 },
+    /// No answer, or none that is Twilio's.
+    Unreachable,
 }
 
 impl RestTrouble {
@@ -53,7 +55,8 @@ impl RestTrouble {
             UpdateOutcome::Unauthorized => Some(Self::Unauthorized),
             UpdateOutcome::NotFound => Some(Self::NotFound),
             UpdateOutcome::Refused { code } => Some(Self::Refused { code }),
-            _ => None,
+            UpdateOutcome::Unavailable | UpdateOutcome::TimedOut => Some(Self::Unreachable),
+            UpdateOutcome::Accepted | UpdateOutcome::CallOver | UpdateOutcome::Throttled { .. } => None,
         }
     }
 }
@@ -71,6 +74,8 @@ pub struct DeskView {
     pub failed: u64,
     pub rest_trouble: Option<RestTrouble>,
     pub draining: bool,
+    /// No call would be left in silence if the box stopped now.
+    pub drained: bool,
 }
 
 /// The desk.
@@ -186,6 +191,7 @@ impl Desk {
             failed: self.tally.failed,
             rest_trouble: self.tally.rest_trouble,
             draining: self.draining,
+            drained: self.is_drained(),
         }
     }
 

@@ -1,0 +1,60 @@
+//! The gateway as a service: started, kept alive for systemd, and drained on a signal.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{interval, timeout},
+};
+
+use super::{Gateway, StartError};
+use crate::{config::Config, system::systemd};
+
+/// The desk answers within milliseconds; one that takes this long is stuck.
+const PING_MAX: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    let gateway = Gateway::start(config).await?;
+    tracing::info!(public = %gateway.public, status = %gateway.status, "calls are answered");
+    systemd::ready(&format!("answering calls on {}", gateway.public));
+    tokio::select! {
+        () = asked_to_stop() => {}
+        () = prove_alive(&gateway) => {}
+    }
+    systemd::stopping();
+    tracing::info!("draining: running streams go on for a moment, new calls go to the recorder");
+    tokio::select! {
+        () = gateway.drain() => tracing::info!("drained"),
+        () = asked_to_stop() => tracing::warn!("stopped at once by a second signal"),
+    }
+    Ok(())
+}
+
+/// Feeds systemd's watchdog for as long as the desk turns. Never returns: a stuck desk is systemd's to restart.
+async fn prove_alive(gateway: &Gateway) {
+    let Some(period) = systemd::watchdog_interval() else { return std::future::pending().await };
+    let mut beat = interval(period);
+    loop {
+        beat.tick().await;
+        if timeout(PING_MAX, gateway.ping()).await == Ok(true) {
+            systemd::alive();
+        }
+    }
+}
+
+async fn asked_to_stop() {
+    let signals = || -> io::Result<_> { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) };
+    match signals() {
+        Ok((mut terminate, mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be heard: only SIGKILL ends this");
+            std::future::pending().await
+        }
+    }
+}
