@@ -126,7 +126,8 @@ fn a_drain_sends_a_running_stream_to_the_recorder_and_ends_in_peace() {
     let redirected = log.find(&call_sid, "WD_REDIRECTED").expect("the stream was sent to the recorder");
     assert_eq!(redirected["reason"], "draining");
 
-    // As systemd does: the caller still speaks when the box is back.
+    // As with systemd: the caller still speaks when the box is back. Until then nothing of it is needed.
+    calling.wait_for("recording_status in-progress");
     let serve = office.serve();
     let recorded = ended(&calling.finish(), "recorded");
     assert_eq!(recorded.call_sid, call_sid);

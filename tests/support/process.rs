@@ -28,6 +28,7 @@ pub const AUTH_TOKEN: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The one prompt for everything: as short as a prompt can be, so that tests are.
 const PROMPT: &str = "prompt.wav";
+const PROMPT_TEXT: &str = "prompt.txt";
 const PROMPT_MS: u32 = 200;
 
 /// An office: a folder that outlives the gateway's processes, and addresses that stay the same.
@@ -50,6 +51,7 @@ impl Office {
         let prompts = folder.path().join("prompts");
         fs::create_dir(&prompts).unwrap();
         write_tone(&prompts.join(PROMPT), PROMPT_MS);
+        fs::write(prompts.join(PROMPT_TEXT), "Speak now.").unwrap();
         let mut environment = vec![
             ("TWILIO_ACCOUNT_SID".to_owned(), ACCOUNT_SID.to_owned()),
             ("TWILIO_AUTH_TOKEN".to_owned(), AUTH_TOKEN.to_owned()),
@@ -210,6 +212,12 @@ pub struct Calling {
 }
 
 impl Calling {
+    /// Waits until it tells this of its call.
+    #[track_caller]
+    pub fn wait_for(&self, told: &str) {
+        self.program.wait_for_lines(told, |lines| lines.iter().any(|line| line.contains(told)).then_some(()));
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
