@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output},
 };
 
+use kolbox::transcripts::sled_store::SledStore;
+
 const TOKEN: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 
@@ -104,6 +106,19 @@ fn the_doctor_ends_with_1_when_something_needs_fixing() {
     assert_eq!(output.status.code(), Some(1));
     let fixes: Vec<_> = out(&output).lines().filter(|line| line.starts_with("FIX")).map(str::to_owned).collect();
     assert!(matches!(&fixes[..], [fix] if fix.contains("public.listen") && fix.contains("in use")), "{fixes:?}");
+}
+
+#[test]
+fn transcripts_are_read_without_anything_that_only_a_gateway_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let environment = [("KOLBOX_STORE__PATH", store.to_str().unwrap()), ("KOLBOX_WATCHDOG__START_TIMEOUT", "soon")];
+    let none = kolbox(&["transcripts", "list"], &environment);
+    assert_eq!(none.status.code(), Some(1), "there is no store, but nothing is wrong with the usage");
+    assert!(!err(&none).contains("auth_token") && !err(&none).contains("start_timeout"), "{}", err(&none));
+    drop(SledStore::open(&store).unwrap());
+    let empty = kolbox(&["transcripts", "list"], &environment);
+    assert!(empty.status.code() == Some(0) && out(&empty).is_empty(), "{}{}", out(&empty), err(&empty));
 }
 
 #[test]

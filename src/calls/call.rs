@@ -118,6 +118,8 @@ pub(super) struct Context<'a> {
     pub pulses: &'a Pulses,
     pub outputs: &'a mut VecDeque<Output>,
     pub tally: &'a mut Tally,
+    /// The box is about to leave.
+    pub draining: bool,
     pub now: Instant,
 }
 
@@ -206,13 +208,10 @@ impl Call {
         AttemptId { call: self.key, number: self.attempts }
     }
 
-    /// The form that prompts can be relied on to reach the caller in.
-    pub(super) fn prompt_form(&self, now: Instant) -> PromptForm {
-        if now.saturating_duration_since(self.requested_at) <= WAY_IN_FRESH {
-            PromptForm::Play
-        } else {
-            PromptForm::Say
-        }
+    /// The form that prompts can be relied on to reach the caller in: none is fetched from a box that is about to leave.
+    pub(super) fn prompt_form(&self, context: &Context<'_>) -> PromptForm {
+        let way_in_is_fresh = context.now.saturating_duration_since(self.requested_at) <= WAY_IN_FRESH;
+        if way_in_is_fresh && !context.draining { PromptForm::Play } else { PromptForm::Say }
     }
 
     /// Whether it has been sent to the recorder, or is being sent.

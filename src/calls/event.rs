@@ -285,7 +285,7 @@ pub enum Report {
     /// `WD_NO_MEDIA`
     NoMedia { call_sid: CallSid, stream_sid: Option<StreamSid>, reason: FallbackReason, silent: Duration },
     /// `WD_REDIRECTED`: Twilio took the redirect, this long after the deadline.
-    Redirected { call_sid: CallSid, stream_sid: Option<StreamSid>, after: Duration },
+    Redirected { call_sid: CallSid, stream_sid: Option<StreamSid>, reason: FallbackReason, after: Duration },
     /// `WD_REDIRECT_FAILED`: one try.
     RedirectFailed { call_sid: CallSid, stream_sid: Option<StreamSid>, outcome: UpdateOutcome, given_up: bool },
 }

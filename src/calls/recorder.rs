@@ -35,13 +35,14 @@ impl Call {
     pub(super) fn fall_back(&mut self, reason: FallbackReason, context: &mut Context<'_>) {
         self.enter(Phase::FallingBack, context.now);
         self.fallback.get_or_insert(Fallback { reason, redirected_at: None });
-        self.redirect = Some(Redirect::new(context.now));
+        self.redirect = Some(Redirect::new(reason, context.now));
         self.timers.watch = None;
         self.timers.ask_at = None;
         self.handle_redirect_due(context);
     }
 
-    /// A try is due, or an outstanding one's answer is lost. A call that has come to life meanwhile is left alone.
+    /// A try is due, or an outstanding one's answer is lost. A call that has come to life meanwhile is left alone, unless
+    /// the box that hears it is about to leave.
     pub(super) fn handle_redirect_due(&mut self, context: &mut Context<'_>) {
         let Some(redirect) = &self.redirect else { return };
         if let Some(attempt) = redirect.overdue(context.now) {
@@ -51,13 +52,13 @@ impl Call {
         if !redirect.is_due(context.now) {
             return;
         }
-        if self.is_heard_since(redirect.decided_at, context) {
+        if !context.draining && self.is_heard_since(redirect.decided_at, context) {
             self.fallback = self.fallback.filter(|fallback| fallback.redirected_at.is_some());
             self.resume_streaming(context.now, context);
             return;
         }
         let attempt = self.next_attempt();
-        let full = self.prompt_form(context.now);
+        let full = self.prompt_form(context);
         if let Some(redirect) = &mut self.redirect {
             let prompt = redirect.send(attempt, full, context.now);
             context.outputs.push_back(Output::Redirect { attempt, call_sid: self.call_sid, prompt });
@@ -128,11 +129,12 @@ impl Call {
     }
 
     fn note_accepted(&mut self, context: &mut Context<'_>) {
-        let decided_at = self.redirect.take().map_or(context.now, |redirect| redirect.decided_at);
+        let Some(redirect) = self.redirect.take() else { return };
         context.outputs.push_back(Output::Report(Report::Redirected {
             call_sid: self.call_sid,
             stream_sid: self.stream_sid(),
-            after: context.now.saturating_duration_since(decided_at),
+            reason: redirect.reason,
+            after: context.now.saturating_duration_since(redirect.decided_at),
         }));
         self.note_redirected(context.now);
         if self.phase == Phase::FallingBack {

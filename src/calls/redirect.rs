@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AttemptId, PromptForm};
+use super::{AttemptId, FallbackReason, PromptForm};
 use crate::{
     limits::{REST_ANSWER_MAX, REST_CONNECT_MAX},
     twilio::rest::UpdateOutcome,
@@ -24,6 +24,8 @@ const SPREAD_STEP: Duration = Duration::from_millis(20);
 /// A redirect that was decided and is not yet known to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
+    /// What it was decided for.
+    pub reason: FallbackReason,
     /// When the deadline came.
     pub decided_at: Instant,
     stage: Stage,
@@ -58,8 +60,8 @@ pub enum Verdict {
 
 impl Redirect {
     /// A redirect whose first try is due now.
-    pub fn new(now: Instant) -> Self {
-        Self { decided_at: now, stage: Stage::Waiting { until: now }, tries: 0, bare: false, unsure: false }
+    pub fn new(reason: FallbackReason, now: Instant) -> Self {
+        Self { reason, decided_at: now, stage: Stage::Waiting { until: now }, tries: 0, bare: false, unsure: false }
     }
 
     /// When the next try is due, or when an outstanding one's answer counts as lost.
@@ -161,7 +163,7 @@ mod tests {
     }
 
     fn sent(now: Instant) -> Redirect {
-        let mut redirect = Redirect::new(now);
+        let mut redirect = Redirect::new(FallbackReason::NoMedia, now);
         assert!(redirect.is_due(now));
         assert_eq!(redirect.send(attempt(1), PromptForm::Play, now), PromptForm::Play);
         redirect

@@ -59,13 +59,17 @@ enum TranscriptsError {
     Output(io::Error),
 }
 
-/// Reads the store: 0 when everything was shown, 1 when something is missing or damaged, 2 for what is no id.
+/// Reads the store: 0 when everything was shown, 1 when something is missing or damaged, 2 for what is no id and
+/// for a configuration that does not tell where the store is.
 pub fn run(arguments: &TranscriptsArguments) -> ExitCode {
-    let config = match arguments.config.load() {
-        Ok(config) => config,
-        Err(code) => return code,
+    let store = match arguments.config.find().store_path() {
+        Ok(path) => path,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(UNUSABLE);
+        }
     };
-    match write(&config.store.path, &arguments.what, BufWriter::new(io::stdout().lock())) {
+    match write(&store, &arguments.what, BufWriter::new(io::stdout().lock())) {
         Ok(met) => {
             if met.drafts > 0 {
                 anstream::eprintln!("kolbox: {} more still wait for their recording", met.drafts);

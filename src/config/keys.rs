@@ -1,6 +1,6 @@
 //! Every key that exists, with what it accepts. The order is that of the example file and of the README.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
     Audio, Calls, Config, Fallback, LogFormat, Public, Speech, SpeechEngine, Status, Store, Sync, TlsMode, Twilio,
@@ -18,6 +18,9 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// Time-outs: below 200 ms a healthy network would trip them.
 const TIME_OUT: RangeInclusive<Duration> = Duration::from_millis(200)..=HOUR;
 const DISK_BYTES: RangeInclusive<u64> = (64 << 10)..=(16 << 40);
+
+/// Where records are kept: all that a reader of the store needs to know.
+pub(super) const STORE_PATH: Key = Key { name: "store.path", secret: false };
 
 /// The names of all keys.
 pub(super) fn all() -> Vec<Key> {
@@ -121,9 +124,14 @@ fn read_audio(reader: &mut Reader, audio: &mut Audio) {
 }
 
 fn read_store(reader: &mut Reader, store: &mut Store) {
-    reader.read("store.path", &mut store.path, accept::filled_path);
+    read_store_path(reader, &mut store.path);
     reader.read("store.max_bytes", &mut store.max_bytes, bytes(DISK_BYTES));
     reader.read("store.keep_synced", &mut store.keep_synced, duration(Duration::ZERO..=10 * YEAR));
+}
+
+/// The one key that is also read alone.
+pub(super) fn read_store_path(reader: &mut Reader, path: &mut PathBuf) {
+    reader.read(STORE_PATH.name, path, accept::filled_path);
 }
 
 fn read_sync(reader: &mut Reader, sync: &mut Sync) {

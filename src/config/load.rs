@@ -1,11 +1,11 @@
 //! Joins the layers (file, credentials, environment, classic names) into one checked configuration.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::ExposeSecret;
 
 use super::{
-    Config, ConfigError, Mistake, Place, SpeechEngine, TlsMode, accept, document, keys,
+    Config, ConfigError, Mistake, Place, SpeechEngine, Store, TlsMode, accept, document, keys,
     reader::{Entries, Entry, Given, Key, Reader},
     spelling,
 };
@@ -33,6 +33,42 @@ pub fn load(sources: Sources<'_>) -> Result<Config, ConfigError> {
 
 /// The same, where something was found wrong before; nothing is then said about values that are missing.
 pub(super) fn load_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<Config, ConfigError> {
+    let Gathered { entries, mut mistakes, complete } = gather(sources, found);
+    let mut reader = Reader::new(entries);
+    let mut config = keys::read(&mut reader);
+    mistakes.extend(replace_port(&mut config, sources.environment));
+    if complete {
+        check_together(&config, &mut reader);
+    }
+    mistakes.extend(reader.into_parts().1);
+    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes }) }
+}
+
+/// Where the store is, for whoever reads it and nothing else: a gateway's other settings do not matter to them.
+///
+/// # Errors
+/// What is wrong with `store.path`; where nothing names it, also all behind which it could stand.
+pub(super) fn store_path_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<PathBuf, ConfigError> {
+    let Gathered { entries, mut mistakes, .. } = gather(sources, found);
+    let is_named = entries.contains_key(keys::STORE_PATH.name);
+    let unreadable = Place::Environment { name: keys::STORE_PATH.environment_name() };
+    mistakes.retain(|mistake| !is_named || mistake.place == unreadable);
+    let mut reader = Reader::new(entries);
+    let mut path = Store::default().path;
+    keys::read_store_path(&mut reader, &mut path);
+    mistakes.extend(reader.into_parts().1);
+    if mistakes.is_empty() { Ok(path) } else { Err(ConfigError { mistakes }) }
+}
+
+/// What all layers say, before anybody looked at what it means.
+struct Gathered {
+    entries: Entries,
+    mistakes: Vec<Mistake>,
+    /// Every layer could be read to its end: what is missing was really left out.
+    complete: bool,
+}
+
+fn gather(sources: Sources<'_>, found: Vec<Mistake>) -> Gathered {
     let keys = keys::all();
     let mut mistakes = found;
     let mut complete = mistakes.is_empty();
@@ -46,15 +82,7 @@ pub(super) fn load_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<C
     add_credentials(&mut entries, sources.credentials, &keys);
     add_environment(&mut entries, &mut mistakes, sources.environment, &keys);
     add_classic_names(&mut entries, sources.environment);
-
-    let mut reader = Reader::new(entries);
-    let mut config = keys::read(&mut reader);
-    mistakes.extend(replace_port(&mut config, sources.environment));
-    if complete {
-        check_together(&config, &mut reader);
-    }
-    mistakes.extend(reader.into_parts().1);
-    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes }) }
+    Gathered { entries, mistakes, complete }
 }
 
 fn add_credentials(entries: &mut Entries, credentials: &BTreeMap<String, String>, keys: &[Key]) {

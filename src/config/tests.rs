@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret;
 
 use super::{
-    load::{Sources, load},
+    load::{Sources, load, store_path_beside},
     *,
 };
 
@@ -395,4 +395,23 @@ fn after_a_syntax_error_the_rest_is_checked_still_and_nothing_is_said_to_be_miss
     assert_eq!(error.len(), 2, "{said}");
     assert_says(&said, &["kolbox.toml:2: auth_token", "kolbox.toml:4: watchdog.start_timeout"]);
     assert!(!said.contains("c0ffee"), "{said}");
+}
+
+#[test]
+fn where_the_store_is_can_be_read_from_a_configuration_that_nothing_can_be_served_with() {
+    let store_path = |file, environment: &[(&str, &str)]| {
+        let (environment, credentials) = (map(environment), map(&[]));
+        let file = Some(("kolbox.toml", file));
+        store_path_beside(Sources { file, environment: &environment, credentials: &credentials }, Vec::new())
+            .map_err(|error| error.to_string())
+    };
+    let wrong = "[watchdog]\nstart_timeout = 8\n[twilio]\naccount = \"AC1\"\n";
+    let named = format!("{wrong}[store]\npath = \"/records\"\n");
+    assert_eq!(store_path("", &[]), Ok(Store::default().path));
+    assert_eq!(store_path(&named, &[]), Ok("/records".into()));
+    assert_eq!(store_path(wrong, &[("KOLBOX_STORE__PATH", "/records")]), Ok("/records".into()));
+
+    // An unknown key may be the misspelt path: another store's records are worse than none.
+    assert_says(&store_path("[store]\npaht = \"/records\"", &[]).unwrap_err(), &["kolbox.toml:2: store.paht"]);
+    assert_says(&store_path("[store]\npath = 7", &[]).unwrap_err(), &["kolbox.toml:2: store.path = 7: expected"]);
 }

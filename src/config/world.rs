@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Config, ConfigError, Mistake, Place, keys,
-    load::{Sources, is_ours, load_beside},
+    load::{Sources, is_ours, load_beside, store_path_beside},
 };
 use crate::limits::CONFIG_BYTES_MAX;
 
@@ -46,11 +46,26 @@ impl World {
     /// # Errors
     /// All mistakes, those of reading included.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        self.read(load_beside)
+    }
+
+    /// Where the store is, whatever the rest of the configuration is worth.
+    ///
+    /// # Errors
+    /// What keeps it from being known.
+    pub fn store_path(&self) -> Result<PathBuf, ConfigError> {
+        self.read(store_path_beside)
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(Sources<'_>, Vec<Mistake>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
         let path = self.file.as_ref().map(|(path, _)| path.display().to_string());
         let text = self.file.as_ref().map(|(_, text)| text.as_str());
         let file = path.as_deref().zip(text);
         let sources = Sources { file, environment: &self.environment, credentials: &self.credentials };
-        load_beside(sources, self.mistakes.clone())
+        read(sources, self.mistakes.clone())
     }
 
     /// The file that was read; `None` where built-in defaults stand in its place.

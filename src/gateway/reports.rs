@@ -24,9 +24,9 @@ pub(super) fn log(report: &Report) {
             let stream_sid = stream_sid.map(tracing::field::display);
             tracing::warn!(event = "WD_NO_MEDIA", %call_sid, stream_sid, reason = reason.as_str(), silent_ms = millis(*silent));
         }
-        Report::Redirected { call_sid, stream_sid, after } => {
+        Report::Redirected { call_sid, stream_sid, reason, after } => {
             let stream_sid = stream_sid.map(tracing::field::display);
-            tracing::info!(event = "WD_REDIRECTED", %call_sid, stream_sid, after_ms = millis(*after));
+            tracing::info!(event = "WD_REDIRECTED", %call_sid, stream_sid, reason = reason.as_str(), after_ms = millis(*after));
         }
         Report::RedirectFailed { call_sid, stream_sid, outcome, given_up } => {
             let stream_sid = stream_sid.map(tracing::field::display);

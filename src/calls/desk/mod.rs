@@ -264,6 +264,7 @@ impl Desk {
             pulses: &self.pulses,
             outputs: &mut self.outputs,
             tally: &mut self.tally,
+            draining: self.draining,
             now,
         };
         Some(step(call, context))

@@ -495,11 +495,26 @@ fn a_drain_sends_new_calls_to_the_recorder_at_once_and_running_streams_at_its_en
     world.advance_to(4 * SECOND);
     world.media(stream);
     assert!(!world.desk.is_drained());
-    let (at, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
-    assert_eq!(at, 5 * SECOND);
+    let (at, attempt, prompt) = World::redirect(&world.advance_to(6 * SECOND));
+    assert_eq!((at, prompt), (5 * SECOND, PromptForm::Say), "there will be no box to fetch a prompt from");
     world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Accepted });
     assert!(world.desk.is_drained());
     assert_eq!([1, 2].map(|number| world.end(number).fallback.unwrap().reason), [Reason::Draining; 2]);
+}
+
+#[test]
+fn media_do_not_call_a_drains_redirect_off() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.handle(Event::DrainStarted { until: world.now + SECOND });
+    let (_, attempt, _) = World::redirect(&world.advance_to(SECOND));
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Unavailable });
+    world.now += Duration::from_millis(100);
+    world.media(stream);
+    let (at, attempt, _) = World::redirect(&world.advance_to(2 * SECOND));
+    assert_eq!(at, Duration::from_millis(1_500));
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Accepted });
+    assert!(world.desk.is_drained());
 }
 
 #[test]
