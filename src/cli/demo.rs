@@ -18,7 +18,7 @@ use self::{
     cast::ROLES,
     play::{Played, play},
     screen::{BOLD, DRAW_EVERY, FAINT, Screen},
-    stage::{AUTH_TOKEN, CALLER_SILENCE, DemoError, Sources, Stage},
+    stage::{AUTH_TOKEN, CALLER_SILENCE, DemoError, RETRY_MAX, Sources, Stage},
     summary::Delivered,
     tale::Tale,
 };
@@ -126,13 +126,15 @@ async fn tell(stage: &Stage, sources: &mut Sources, screen: &mut Screen) -> io::
 fn introduction(stage: &Stage) -> String {
     let mut text = format!(
         "\n{BOLD}kolbox demo{BOLD:#}: an office's telephone, on this computer alone\n\n\
-         A gateway as `kolbox serve` runs it, a Twilio in small that rings it with real speech\n\
-         and obeys its TwiML, lamps that are simulated, and the office's system that takes the\n\
-         records, and is down at first. Time-outs are those of a real box, but for a caller's\n\
-         silence ({} s instead of 30 s).\n\n\
+         The gateway as `kolbox serve` runs it, with lamps that are simulated; a Twilio in\n\
+         small that rings it with recorded speech and obeys its TwiML; and the office's\n\
+         system that takes the records, and is down at first. All is set as on a real box,\n\
+         but for what nobody wants to wait for: a caller's silence is over after {} s\n\
+         (30 s), and a delivery is tried again after {} s at the latest (5 min).\n\n\
          \x20 status page   {BOLD}http://{status}/?lang=en{BOLD:#}   (Hebrew: http://{status}/)\n\
          \x20 box's log     {}\n\n",
         CALLER_SILENCE.as_secs(),
+        RETRY_MAX.as_secs(),
         stage.folder.log().display(),
         status = stage.gateway.status,
     );

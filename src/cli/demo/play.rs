@@ -23,6 +23,8 @@ use crate::{simulator::report::CallReport, status::snapshot::Snapshot, twilio::s
 const RINGS_EVERY: Duration = Duration::from_millis(600);
 /// When the crowd calls: the others hear the greeting then.
 const CROWD_RINGS: Duration = Duration::from_millis(3500);
+/// How long it stays once every place is taken and one more has called.
+const CROWD_STAYS: Duration = Duration::from_secs(1);
 /// How long the box may take to answer the crowd, and then the caller who finds no place.
 const FILL_MAX: Duration = Duration::from_secs(15);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -96,6 +98,7 @@ async fn crowd(
     let late_call = tokio::spawn(async move { twilio.call(plan).await });
     let late_sid = late.call_sid().to_string();
     see(&mut box_seen, ANSWER_MAX, |now| now.calls.iter().any(|call| call.call_sid == late_sid)).await;
+    sleep(CROWD_STAYS).await;
     tell(cues, Who::Crowd, "hangs up in the middle of the greeting").await;
     for call_sid in call_sids {
         stage.twilio.hang_up(call_sid).await;

@@ -20,6 +20,11 @@ pub const FAINT: Style = Style::new().dimmed();
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// A line that is too long for a narrow terminal is cut, so that it can be drawn over.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+const CLEAR_LINE: &str = "\r\x1b[K";
+
 /// How often the living line is drawn anew: half a period of a lamp that blinks fast.
 pub const DRAW_EVERY: Duration = Duration::from_millis(125);
 /// Where there is no living line, a sign of life stands in the story after this long without one.
@@ -61,28 +66,26 @@ impl Screen {
 
     /// Shows that time passes: the lamps and the calls of this moment.
     pub fn draw(&mut self, now: Instant, seen: &Snapshot) -> io::Result<()> {
-        let calls = seen.active.max(seen.calls.len());
-        let waiting = seen.transcripts.unsynced;
+        let state = format!("{FAINT}{} calls, {} waiting{FAINT:#}", seen.calls.len(), seen.transcripts.unsynced);
+        let seconds = self.seconds(now);
         if !self.lives {
             if now.saturating_duration_since(self.told_at) < QUIET_MAX {
                 return Ok(());
             }
             self.told_at = now;
-            let line = format!("{}{FAINT}...     {calls} calls, {waiting} records wait{FAINT:#}\n", self.seconds(now));
-            return self.write(&line);
+            return self.write(&format!("{seconds}...     {state}\n"));
         }
         let elapsed = now.saturating_duration_since(self.began);
         let lamps: String = seen.lamps.iter().map(|lamp| draw_lamp(lamp, elapsed)).collect();
         self.clear()?;
-        let seconds = self.seconds(now);
-        write!(self.out, "{seconds}{lamps} {FAINT}{calls} calls, {waiting} records wait{FAINT:#}")?;
+        write!(self.out, "{NO_WRAP}{seconds}{lamps} {state}{WRAP}")?;
         self.is_drawn = true;
         self.out.flush()
     }
 
     fn clear(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.is_drawn) {
-            self.out.write_all(b"\r\x1b[K")?;
+            self.out.write_all(CLEAR_LINE.as_bytes())?;
         }
         Ok(())
     }

@@ -27,10 +27,10 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 /// What Twilio signs with. It guards nothing but this demo on this computer.
 pub const AUTH_TOKEN: &str = "demo";
 const SYNC_TOKEN: &str = "demo-office";
-/// The one setting that differs from a real box's in its behaviour: nobody wants to watch 30 s of silence.
+/// Nobody wants to watch 30 s of silence.
 pub const CALLER_SILENCE: Duration = Duration::from_secs(5);
 /// So that the office need not be waited for long after it is back.
-const RETRY_MAX: Duration = Duration::from_secs(2);
+pub const RETRY_MAX: Duration = Duration::from_secs(2);
 /// What happened in calls, as far as it waits to be told.
 const TOLD_MAX: usize = 4096;
 

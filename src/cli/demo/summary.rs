@@ -1,6 +1,6 @@
 //! What the demo came to: a table of what each caller met, one of what reached the office, and the verdict.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 
@@ -116,8 +116,7 @@ fn write_records(text: &mut String, played: &Played, delivered: &Delivered) -> s
     for (role, _) in &played.cast {
         write_records_of(text, role, delivered)?;
     }
-    let crowd = delivered.transcripts.iter().filter(|transcript| caller(transcript).is_none()).count();
-    writeln!(text, "  {:<7} {crowd} records", "crowd")?;
+    write_records_of_crowd(text, delivered)?;
     let turned_away = delivered.turned_away;
     writeln!(text, "\n  {FAINT}in the order of the calls; {turned_away} deliveries were turned away before{FAINT:#}")
 }
@@ -128,9 +127,21 @@ fn write_records_of(text: &mut String, role: &Role, delivered: &Delivered) -> st
         return writeln!(text, "  {:<7} {BAD}nothing{BAD:#}", role.name);
     }
     for Transcript { key, body } in records {
-        let [source, outcome] = ["source", "outcome"].map(|name| word(&body[name]));
-        let reason = word(&body["fallback"]["reason"]);
+        let [source, outcome, reason] = words(body);
         writeln!(text, "  {:<7} {key:<26}  {source:<9}  {outcome:<13}  {reason}", role.name)?;
+    }
+    Ok(())
+}
+
+/// Records that are alike but for their ids share a line.
+fn write_records_of_crowd(text: &mut String, delivered: &Delivered) -> std::fmt::Result {
+    let mut kinds: BTreeMap<[&str; 3], usize> = BTreeMap::new();
+    for transcript in delivered.transcripts.iter().filter(|transcript| caller(transcript).is_none()) {
+        *kinds.entry(words(&transcript.body)).or_default() += 1;
+    }
+    for ([source, outcome, reason], count) in kinds {
+        let count = format!("{count} records");
+        writeln!(text, "  {:<7} {count:<26}  {source:<9}  {outcome:<13}  {reason}", "crowd")?;
     }
     Ok(())
 }
@@ -140,8 +151,8 @@ fn write_verdict(text: &mut String, played: &Played, failures: &[String]) -> std
         let count = played.placed;
         return writeln!(
             text,
-            "\n{GOOD}KEPT{GOOD:#}  {count} of {count} calls: nobody was left in silence, and every record reached the \
-             office\n      exactly once.\n"
+            "\n{GOOD}KEPT{GOOD:#}  {count} of {count} calls: no caller ended in silence, and every record\n      \
+             reached the office exactly once.\n"
         );
     }
     writeln!(text, "\n{BAD}NOT KEPT{BAD:#}")?;
@@ -153,8 +164,9 @@ fn caller(transcript: &Transcript) -> Option<&'static Role> {
     Role::of(transcript.body["call_sid"].as_str()?.parse().ok()?)
 }
 
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
+/// Source, outcome and reason.
+fn words(body: &Value) -> [&str; 3] {
+    [&body["source"], &body["outcome"], &body["fallback"]["reason"]].map(|value| value.as_str().unwrap_or("-"))
 }
 
 fn seconds(length: Duration) -> String {

@@ -91,7 +91,7 @@ impl Tale {
                 None
             }
             Happening::Ended(Ending::CallerLeft) => good("hangs up"),
-            Happening::Ended(Ending::HungUp) => good("is through: the box ends the call"),
+            Happening::Ended(Ending::HungUp) => good("is through: the box hangs up"),
             Happening::Ended(Ending::CallerGaveUp) => Some(Sentence::bad(told.at, who, "gives up in silence")),
             Happening::Ended(ending) => Some(Sentence::bad(told.at, who, ending.to_string())),
             _ => None,
@@ -117,7 +117,7 @@ impl Tale {
             }
             "WD_REDIRECTED" => {
                 let after = news.millis("after_ms").as_millis();
-                good(format!("{name}: Twilio took that {after} ms later"))
+                good(format!("{name}: Twilio took the redirect {after} ms later"))
             }
             "WD_REDIRECT_FAILED" => {
                 Some(Sentence::bad(news.at, Who::Box, format!("{name}: Twilio refused: {}", news.field("outcome"))))
