@@ -39,6 +39,7 @@ const PURE: &[&str] = &[
     "server/webhooks.rs",
     "server/documents.rs",
     "transcripts/record.rs",
+    "transcripts/stored.rs",
     "transcripts/pending.rs",
     "transcripts/outbox.rs",
     "speech/audio.rs",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    sled_store::{SledStore, give_back_to_owner},
+    sled_store::{Found, SledStore, give_back_to_owner},
     store::StoreError,
     stored::{Damage, Stored},
 };
@@ -17,7 +17,7 @@ pub fn read(directory: &Path) -> Result<Records, StoreError> {
 
 /// The records of one store; it stays locked until this is dropped.
 pub struct Records {
-    records: Option<Box<dyn Iterator<Item = Result<Result<Stored, Damage>, StoreError>>>>,
+    records: Option<Box<dyn Iterator<Item = Result<Found, StoreError>>>>,
     store: Option<SledStore>,
     directory: PathBuf,
 }

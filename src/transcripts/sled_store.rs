@@ -9,6 +9,8 @@ use std::{
     os::unix::fs::DirBuilderExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -30,6 +32,13 @@ use crate::limits::{STORE_CACHE_BYTES, STORE_DELETIONS_AT_ONCE_MAX};
 const FOLDER: &str = "records";
 /// The file in it that holds all data (values are kept small enough never to get files of their own).
 const DATA_FILE: &str = "db";
+/// How often a store that is in use is tried before it counts as another process's,
+const LOCK_TRIES_MAX: u32 = 20;
+/// and the pause between.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// One place in the store: its record, or why the bytes there are none.
+pub type Found = Result<Stored, Damage>;
 
 /// Records in `<store>/records`.
 pub struct SledStore {
@@ -76,7 +85,7 @@ impl SledStore {
     }
 
     /// All records, final ones in their order and then the drafts. What is damaged comes as `Err` in its place.
-    pub fn all(&self) -> impl Iterator<Item = Result<Result<Stored, Damage>, StoreError>> + use<> {
+    pub fn all(&self) -> impl Iterator<Item = Result<Found, StoreError>> + use<> {
         let by_sequence = |letter| rows(&self.tree, letter).map(|row| row.map(|row| row.read())).peekable();
         let mut states = [UNSYNCED, PARKED, SYNCED].map(by_sequence);
         let drafts = rows(&self.tree, DRAFTS).map(|row| row.map(|row| row.read()));
@@ -100,13 +109,7 @@ impl SledStore {
     fn open_folder(directory: &Path) -> Result<Self, StoreError> {
         let folder = directory.join(FOLDER);
         let config = sled::Config::new().path(&folder).cache_capacity(STORE_CACHE_BYTES).flush_every_ms(Some(500));
-        // Damaged files can make sled panic here; nothing of the unfinished store is used after that.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        let tree = match opened {
-            Ok(Ok(tree)) => tree,
-            Ok(Err(error)) => return Err(why_not_opened(directory, error)),
-            Err(_) => return Err(StoreError::Unreadable(directory.to_owned())),
-        };
+        let tree = open_patiently(&config, directory)?;
         let data = OpenOptions::new()
             .read(true)
             .write(true)
@@ -380,6 +383,24 @@ fn read_ledger(tree: &sled::Db, directory: &Path) -> Result<Ledger, StoreError> 
     }
 }
 
+/// A store that this process has just closed is held by sled's own threads for a moment longer: so one that is in use
+/// is tried again for a little while before that is believed. Blocks the thread.
+fn open_patiently(config: &sled::Config, directory: &Path) -> Result<sled::Db, StoreError> {
+    let mut tries_left = LOCK_TRIES_MAX;
+    loop {
+        // Damaged files can make sled panic here; nothing of the unfinished store is used after that.
+        let opened = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(opened) => opened.map_err(|error| why_not_opened(directory, error)),
+            Err(_) => Err(StoreError::Unreadable(directory.to_owned())),
+        };
+        tries_left -= 1;
+        match opened {
+            Err(StoreError::InUse(_)) if tries_left > 0 => thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+}
+
 /// A ledger for a store that is new or has lost its own. The other states are counted anew by every opening.
 fn recount(tree: &sled::Db) -> Result<Ledger, StoreError> {
     let mut ledger = Ledger::EMPTY;
@@ -432,7 +453,7 @@ mod tests {
     use crate::transcripts::record::samples::record;
 
     fn damage(directory: &Path, place: &[u8]) {
-        let tree = sled::open(directory.join(FOLDER)).unwrap();
+        let tree = SledStore::open_existing(directory).unwrap().tree;
         let key = part_key(place, 0);
         let mut value = tree.get(&key).unwrap().unwrap().to_vec();
         let last = value.len() - 1;
@@ -467,7 +488,7 @@ mod tests {
             store.put_final(&record(number)).unwrap();
         }
         drop(store);
-        let tree = sled::open(directory.path().join(FOLDER)).unwrap();
+        let tree = SledStore::open_existing(directory.path()).unwrap().tree;
         tree.remove(part_key(&place(Some(Sequence(3)), State::Unsynced, record(3).id), 0)).unwrap();
         drop(tree);
 
