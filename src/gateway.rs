@@ -36,7 +36,7 @@ use crate::{
         tls,
     },
     speech::{audio, spool::Spool},
-    status::{routes::StatusSite, trouble::TroubleCode},
+    status::{routes::StatusSite, snapshot::Snapshot, trouble::TroubleCode},
     system::{
         clock::Clock,
         http_client::{HttpClient, Roots},
@@ -67,6 +67,7 @@ pub struct Gateway {
     pub status: SocketAddr,
     desk: DeskPort,
     desk_view: watch::Receiver<DeskView>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     keeper: KeeperPort,
     errands_done: mpsc::Receiver<Infallible>,
     stop_desk: oneshot::Sender<()>,
@@ -143,7 +144,7 @@ impl Gateway {
         let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());
         let panel_task = tokio::spawn(panel::run(driver, inputs_seen, lamps));
         let overview_task = tokio::spawn(overview.run(snapshot, lamp_inputs));
-        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen));
+        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone()));
 
         // Both listeners, last: whoever comes is served.
         let addresses = (public.address(), status.address());
@@ -167,6 +168,7 @@ impl Gateway {
             status: addresses.1.map_err(|error| StartError::Bind("status", config.status.listen, error))?,
             desk,
             desk_view: desk_seen,
+            snapshot: snapshot_seen,
             keeper,
             errands_done,
             stop_desk,
@@ -181,6 +183,11 @@ impl Gateway {
     /// Returns once the desk has got round to it: proof that it turns.
     pub async fn ping(&self) -> bool {
         self.desk.ping().await
+    }
+
+    /// What staff see, as it changes.
+    pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
     }
 
     /// Takes no new streams, lets running ones go on for `calls.drain`, sends the rest to the recorder, brings every

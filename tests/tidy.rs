@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "simulator/document.rs",
     "simulator/faults.rs",
     "simulator/forms.rs",
+    "simulator/happening.rs",
     "simulator/peer_stream.rs",
     "simulator/phone_call.rs",
     "simulator/phone_call/",

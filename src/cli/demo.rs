@@ -1,8 +1,43 @@
-//! `kolbox demo`: a gateway and a simulated Twilio on one laptop.
+//! `kolbox demo`: a gateway and a simulated Twilio on one computer, told as a story, with a verdict at the end.
 
-use std::process::ExitCode;
+use std::{
+    io,
+    pin::pin,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use self::{
+    cast::ROLES,
+    play::{Played, play},
+    screen::{BOLD, DRAW_EVERY, FAINT, Screen},
+    stage::{AUTH_TOKEN, CALLER_SILENCE, DemoError, RETRY_MAX, Sources, Stage},
+    summary::Delivered,
+    tale::Tale,
+};
+use super::{FAILED, complain};
+use crate::limits::CALLS_MAX;
+
+mod box_log;
+mod cast;
+mod folder;
+mod play;
+mod screen;
+mod stage;
+mod summary;
+mod tale;
+
+/// Sentences that may wait to be written.
+const CUES_MAX: usize = 16;
+/// About how long it takes, for whoever waits.
+const TAKES: Duration = Duration::from_secs(45);
 
 /// Everything on one laptop: a gateway, a simulated Twilio that places calls, a small upstream
 #[derive(Debug, Args)]
@@ -12,8 +47,120 @@ pub struct DemoArguments {
     pub keep_running: bool,
 }
 
-/// Shows everything at work.
-pub async fn run(_arguments: DemoArguments) -> ExitCode {
-    anstream::eprintln!("kolbox demo: not in this build yet");
-    ExitCode::from(super::FAILED)
+/// Shows everything at work: 0 when every call was kept and every record reached the upstream exactly once.
+pub async fn run(arguments: DemoArguments) -> ExitCode {
+    match perform(&arguments).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        // Whoever read this has gone away: there is nobody to tell.
+        Err(DemoError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn perform(arguments: &DemoArguments) -> Result<bool, DemoError> {
+    let (mut stage, sources) = Stage::build().await?;
+    let shown = show(&mut stage, sources, arguments.keep_running).await;
+    // Whatever came of it, the box stops before its directory goes.
+    stage.gateway.stop().await;
+    shown
+}
+
+async fn show(stage: &mut Stage, mut sources: Sources, keep_running: bool) -> Result<bool, DemoError> {
+    let mut screen = Screen::new(Instant::now());
+    screen.write(&introduction(stage))?;
+    let mut interrupted = pin!(interrupted());
+    let played = tokio::select! {
+        played = tell(stage, &mut sources, &mut screen) => played?,
+        () = &mut interrupted => {
+            screen.write("\nInterrupted: the calls end here, and nothing is judged.\n")?;
+            return Ok(false);
+        }
+    };
+    let delivered = Delivered::to(&stage.upstream);
+    let failures = summary::judge(&played, &delivered);
+    screen.write(&summary::text(&played, &delivered, &failures))?;
+    if !failures.is_empty() {
+        let kept = stage.folder.keep();
+        screen.write(&format!("The box's log and its records stay in {}\n", kept.display()))?;
+    }
+    if keep_running {
+        screen.write(&still_running(stage))?;
+        interrupted.await;
+        screen.write("\n")?;
+    }
+    Ok(failures.is_empty())
+}
+
+/// Plays the acts, and tells what happens meanwhile.
+async fn tell(stage: &Stage, sources: &mut Sources, screen: &mut Screen) -> io::Result<Played> {
+    let mut tale = Tale::new(stage.config.calls.clone(), CALLS_MAX);
+    let (cues, mut cued) = mpsc::channel(CUES_MAX);
+    let mut acts = pin!(play(stage, cues));
+    let mut draw = interval(DRAW_EVERY);
+    draw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let seen = stage.gateway.snapshot();
+    loop {
+        let sentence = tokio::select! {
+            // All that happened is told before the end.
+            biased;
+            Some(sentence) = cued.recv() => Some(sentence),
+            Some(told) = sources.told.recv() => tale.of_call(&told),
+            Some(news) = sources.news.recv() => tale.of_box(&news),
+            played = &mut acts => return Ok(played),
+            _ = draw.tick() => {
+                let now = seen.borrow().clone();
+                screen.draw(Instant::now(), &now)?;
+                None
+            }
+        };
+        if let Some(sentence) = sentence {
+            screen.tell(&sentence)?;
+        }
+    }
+}
+
+fn introduction(stage: &Stage) -> String {
+    let mut text = format!(
+        "\n{BOLD}kolbox demo{BOLD:#}: an office's telephone, on this computer alone\n\n\
+         The gateway as `kolbox serve` runs it, with lamps that are simulated; a Twilio in\n\
+         small that rings it with recorded speech and obeys its TwiML; and the office's\n\
+         system that takes the records, and is down at first. All is set as on a real box,\n\
+         but for what nobody wants to wait for: a caller's silence is over after {} s\n\
+         (30 s), and a delivery is tried again after {} s at the latest (5 min).\n\n\
+         \x20 status page   {BOLD}http://{status}/?lang=en{BOLD:#}   (Hebrew: http://{status}/)\n\
+         \x20 box's log     {}\n\n",
+        CALLER_SILENCE.as_secs(),
+        RETRY_MAX.as_secs(),
+        stage.folder.log().display(),
+        status = stage.gateway.status,
+    );
+    for role in &ROLES {
+        text.push_str(&format!("  {:<7} {}\n", role.name, role.story));
+    }
+    text.push_str("  crowd   takes all places that are left, for a moment\n\n");
+    text.push_str(&format!("{FAINT}This takes about {} s. Ctrl-C ends it.{FAINT:#}\n\n", TAKES.as_secs()));
+    text
+}
+
+fn still_running(stage: &Stage) -> String {
+    format!(
+        "Everything stays up until Ctrl-C. Look at the status page, http://{}/?lang=en, or call:\n\n\
+         \x20 kolbox call {} --auth-token {AUTH_TOKEN}\n",
+        stage.gateway.status,
+        stage.line.voice_url(),
+    )
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        else => std::future::pending().await,
+    }
 }

@@ -17,12 +17,13 @@ use super::{
     document::Document,
     faults::{Faults, NamedFault},
     forms::Parties,
+    happening::{Happening, Told},
     media_client,
     phone_call::WebhookReply,
     plan::{Number, Plan, Timing},
     report::{CallReport, Outcome},
     rest,
-    twilio::{Told, Twilio},
+    twilio::Twilio,
 };
 use crate::{
     speech::{audio, decode::decode},
@@ -186,7 +187,12 @@ pub async fn call(options: &CallOptions, out: &mut impl Write) -> Result<bool, T
         tokio::select! {
             // The story up to an end is told before the end.
             biased;
-            Some(line) = told.recv() => print_told(&line, begin, options.calls, out)?,
+            Some(line) = told.recv() => {
+                // The report has the stretches with their lengths.
+                if !matches!(line.what, Happening::Meets(_)) {
+                    print_told(&line, begin, options.calls, out)?;
+                }
+            }
             ended = calls.join_next() => match ended {
                 Some(Ok(report)) => reports.push(report),
                 Some(Err(error)) => writeln!(out, "a call's task failed: {error}")?,

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod document;
 pub mod faults;
 pub mod forms;
+pub mod happening;
 pub mod media_client;
 pub mod peer_stream;
 pub mod phone_call;

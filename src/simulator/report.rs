@@ -64,6 +64,19 @@ pub enum Ending {
     ApplicationError(u32),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CallerLeft => f.write_str("caller hung up"),
+            Self::CallerGaveUp => f.write_str("caller gave up"),
+            Self::HungUp => f.write_str("hung up on"),
+            Self::EndedByRest => f.write_str("ended by REST"),
+            Self::Rejected => f.write_str("rejected"),
+            Self::ApplicationError(code) => write!(f, "application error {code}"),
+        }
+    }
+}
+
 /// What a call amounted to for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -201,12 +214,7 @@ impl fmt::Display for CallReport {
         }
         match self.ending {
             None => write!(f, " goes on")?,
-            Some(Ending::CallerLeft) => write!(f, " caller hung up")?,
-            Some(Ending::CallerGaveUp) => write!(f, " caller gave up")?,
-            Some(Ending::HungUp) => write!(f, " hung up on")?,
-            Some(Ending::EndedByRest) => write!(f, " ended by REST")?,
-            Some(Ending::Rejected) => write!(f, " rejected")?,
-            Some(Ending::ApplicationError(code)) => write!(f, " application error {code}")?,
+            Some(ending) => write!(f, " {ending}")?,
         }
         write!(f, "; tone {}", if self.tone_heard { "heard" } else { "not heard" })?;
         write!(f, ", marks {}, rest_updates {}", self.marks_echoed, self.rest_updates)?;

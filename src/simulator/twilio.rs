@@ -16,11 +16,12 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    account::{Account, ApiError, Update},
+    account::{Account, ApiError, RecordingState, Update},
+    happening::{Happening, Told},
     media_client::{self, SocketNews, SocketOrder},
     phone_call::{Output, PhoneCall, Ticket, UpdateId, WebhookReply},
     plan::Plan,
-    report::CallReport,
+    report::{CallReport, Met},
 };
 use crate::{
     limits::PROMPT_BYTES_MAX,
@@ -44,14 +45,6 @@ const PROMPTS_MAX: usize = 64;
 const INPUTS_MAX: usize = 256;
 /// Messages that may wait for a socket's task. A server that does not read for longer loses the newest (31930).
 const ORDERS_MAX: usize = 512;
-
-/// What happened in a call, for whoever tells the story while it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    pub call_sid: CallSid,
-    pub at: Instant,
-    pub what: String,
-}
 
 /// A simulated account with its calls; cheap to clone.
 #[derive(Clone)]
@@ -130,7 +123,16 @@ impl Twilio {
         let call_sid = plan.parties.call_sid;
         let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         lock(&self.shared.lines).insert(call_sid, inputs.clone());
-        let line = Line { twilio: self.clone(), call_sid, inputs, sockets: HashMap::new(), updates: HashMap::new() };
+        let line = Line {
+            twilio: self.clone(),
+            call_sid,
+            inputs,
+            sockets: HashMap::new(),
+            updates: HashMap::new(),
+            told_met: Met::Ringing,
+            told_fault: false,
+            told_end: false,
+        };
         let report = line.run(PhoneCall::new(plan, Instant::now()), receiver).await;
         lock(&self.shared.lines).remove(&call_sid);
         report
@@ -215,11 +217,15 @@ struct Line {
     inputs: mpsc::Sender<Input>,
     sockets: HashMap<Ticket, mpsc::Sender<SocketOrder>>,
     updates: HashMap<UpdateId, oneshot::Sender<Result<CallStatus, ApiError>>>,
+    told_met: Met,
+    told_fault: bool,
+    told_end: bool,
 }
 
 impl Line {
     async fn run(mut self, mut call: PhoneCall, mut inputs: mpsc::Receiver<Input>) -> CallReport {
         loop {
+            self.tell_state(&call);
             while let Some(output) = call.poll_output() {
                 if output == Output::Finish {
                     return call.report();
@@ -243,26 +249,23 @@ impl Line {
             Input::Prompt(ticket, length) => call.handle_prompt(ticket, length, now),
             Input::SocketOpened(ticket, orders) => {
                 self.sockets.insert(ticket, orders);
-                self.tell("the stream's socket is open");
+                self.tell(Happening::SocketOpened);
                 call.handle_socket_opened(ticket, now);
             }
             Input::SocketFailed(ticket, code) => {
-                self.tell(format!("the stream's socket could not be opened ({code})"));
+                self.tell(Happening::SocketFailed(code));
                 call.handle_socket_failed(ticket, code, now);
             }
             Input::Socket(ticket, SocketNews::Text(text)) => call.handle_socket_message(ticket, &text, now),
             Input::Socket(ticket, SocketNews::Binary) => call.handle_socket_binary(ticket),
             Input::Socket(ticket, SocketNews::Closed(code)) => {
                 if self.sockets.remove(&ticket).is_some() {
-                    self.tell(match code {
-                        Some(code) => format!("the box closed the stream ({code})"),
-                        None => "the stream's connection is gone".to_owned(),
-                    });
+                    self.tell(Happening::SocketClosed(code));
                 }
                 call.handle_socket_closed(ticket, code, now);
             }
             Input::Update(update, reply) => {
-                self.tell("REST update: the running document is to be left");
+                self.tell(Happening::Update);
                 let id = UpdateId(self.twilio.shared.next_update.fetch_add(1, Ordering::Relaxed));
                 self.updates.insert(id, reply);
                 call.handle_update(id, update, now);
@@ -274,12 +277,12 @@ impl Line {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Request { ticket, url, form } => {
-                let status = form.iter().find(|(name, _)| is_telling(name)).map_or("", |(_, value)| value);
-                self.tell(format!("webhook {} {status}", path_of(&url)));
+                let status = form.iter().find(|(name, _)| is_telling(name)).map_or("", |(_, value)| value.as_str());
+                self.tell(Happening::Webhook { path: path_of(&url).to_owned(), status: status.to_owned() });
                 self.spawn(async move |twilio| Input::Reply(ticket, twilio.post(&url, &Form::from_pairs(form)).await));
             }
             Output::FetchPrompt { ticket, url } => {
-                self.tell(format!("hears {}", path_of(&url)));
+                self.tell(Happening::Hears(path_of(&url).to_owned()));
                 self.spawn(async move |twilio| Input::Prompt(ticket, twilio.fetch_prompt(&url).await));
             }
             Output::OpenSocket { ticket, url } => self.open_socket(ticket, url),
@@ -295,7 +298,12 @@ impl Line {
                 }
             }
             Output::NoteStatus(status) => self.twilio.account().note_call(self.call_sid, status),
-            Output::NoteRecording(recording) => self.twilio.account().note_recording(recording),
+            Output::NoteRecording(recording) => {
+                if recording.state == RecordingState::Running {
+                    self.tell(Happening::RecordingBegan(recording.recording_sid));
+                }
+                self.twilio.account().note_recording(recording);
+            }
             Output::Finish => {}
         }
     }
@@ -321,7 +329,7 @@ impl Line {
         if let Some(Err(mpsc::error::TrySendError::Full(_))) =
             self.sockets.get(&ticket).map(|orders| orders.try_send(order))
         {
-            self.tell("31930: the server does not read, media are dropped");
+            self.tell(Happening::MediaDropped);
         }
     }
 
@@ -333,10 +341,26 @@ impl Line {
         });
     }
 
-    fn tell(&self, what: impl Into<String>) {
+    /// Tells what the call's own clock brought about.
+    fn tell_state(&mut self, call: &PhoneCall) {
+        if call.met() != self.told_met {
+            self.told_met = call.met();
+            self.tell(Happening::Meets(self.told_met));
+        }
+        if call.has_fault_begun() && !self.told_fault {
+            self.told_fault = true;
+            self.tell(Happening::FaultBegan);
+        }
+        if let Some(ending) = call.ending().filter(|_| !self.told_end) {
+            self.told_end = true;
+            self.tell(Happening::Ended(ending));
+        }
+    }
+
+    fn tell(&self, what: Happening) {
         if let Some(teller) = &self.twilio.shared.teller {
             // Nobody reads fast enough: the story has a gap, the calls have none.
-            let _ = teller.try_send(Told { call_sid: self.call_sid, at: Instant::now(), what: what.into() });
+            let _ = teller.try_send(Told { call_sid: self.call_sid, at: Instant::now(), what });
         }
     }
 }

@@ -65,7 +65,7 @@ pub fn start(log: &Log) -> Result<(), LogError> {
 
 /// One object a line; the fields of an event (`event`, `call_sid`, ...) stand on its top level, beside `timestamp`,
 /// `level` and `target`.
-fn json<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+pub fn json<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

@@ -13,6 +13,21 @@ use crate::{
 };
 
 impl PhoneCall {
+    /// What the caller meets now.
+    pub fn met(&self) -> Met {
+        self.story.met().0
+    }
+
+    /// Whether what was planned to go wrong has begun to.
+    pub fn has_fault_begun(&self) -> bool {
+        self.tally.fault_began.is_some()
+    }
+
+    /// How it ended; `None`: it goes on.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ended.map(|(ending, _)| ending)
+    }
+
     pub(super) fn leaves_at(&self) -> Option<(Instant, Ending)> {
         if self.ended.is_some() {
             return None;
