@@ -228,6 +228,7 @@ fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
         fallback_prompt: prompts.fallback.duration,
         record_max_length: config.fallback.max_length,
         max_duration: config.calls.max_duration,
+        goodbye_in_stream: prompts.goodbye.ulaw.is_some(),
     }
 }
 

@@ -21,7 +21,7 @@ use kolbox::{
 use support::world::{HOST, Network, World, account_sid};
 
 const SECOND: Duration = Duration::from_secs(1);
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 /// A deadline at most 8 s after the greeting began, and REST.
 const SILENCE_MAX: Duration = Duration::from_millis(9_500);
 

@@ -90,6 +90,8 @@ pub struct Call {
     pub(super) redirect: Option<Redirect>,
     /// How often it was given the `<Record>`: by an accepted redirect or a webhook's answer.
     pub(super) recorders_given: u32,
+    /// A webhook's answer was the `<Record>`, whatever became of redirects.
+    pub(super) recorder_by_webhook: bool,
     /// The recorder was seen at work since the latest `<Record>`.
     pub(super) recording_seen: bool,
     /// A look-up that is under way, and when its result counts as lost.
@@ -152,6 +154,7 @@ impl Call {
             fallback: None,
             redirect: None,
             recorders_given: 0,
+            recorder_by_webhook: false,
             recording_seen: false,
             look_up: None,
             attempts: 0,
@@ -164,6 +167,8 @@ impl Call {
         if self.phase != phase {
             self.phase = phase;
             self.since = now;
+            // What was asked about the phase before answers nothing about this one.
+            self.look_up = None;
         }
     }
 
@@ -173,7 +178,8 @@ impl Call {
         [
             self.timers.watch.map(|watch| (watch.at, "watchdog")),
             redirect.and_then(Redirect::due_at).map(|at| (at, "redirect")),
-            self.timers.ask_at.map(|at| (at, "look-up")),
+            // One question at a time: the next waits for its answer.
+            self.timers.ask_at.filter(|_| self.look_up.is_none()).map(|at| (at, "look-up")),
             self.look_up.map(|(_, until)| (until, "look-up lost")),
             self.timers.answer_at.map(|at| (at, "deferred answer")),
         ]

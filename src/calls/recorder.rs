@@ -27,6 +27,7 @@ impl Call {
         if self.redirect.as_ref().is_some_and(|redirect| !redirect.may_be_applied()) {
             self.redirect = None;
         }
+        self.recorder_by_webhook = true;
         self.enter_recording(context);
         context.outputs.push_back(Output::Answer { request, answer: Answer::Record });
     }
@@ -73,14 +74,15 @@ impl Call {
         context: &mut Context<'_>,
     ) -> Option<EndCause> {
         let redirect = self.redirect.as_mut()?;
+        let decided_at = redirect.decided_at;
         let verdict = redirect.handle_outcome(attempt, outcome, context.now);
         match verdict {
             Verdict::Stale => return None,
             Verdict::CallOver => {
                 context.tally.rest_trouble = None;
-                // It was over before the deadline came: nothing sent it to the recorder.
-                if redirect.is_first_try() {
-                    self.fallback = self.fallback.filter(|fallback| fallback.redirected_at.is_some());
+                // It was over before the deadline came: nothing sent it to the recorder, and a `stop` was its end.
+                if redirect.is_first_try() && !self.recorder_by_webhook && !self.recording_seen {
+                    self.fallback = None;
                 }
                 return Some(EndCause::RestCallOver);
             }
@@ -97,6 +99,13 @@ impl Call {
         if self.phase != Phase::FallingBack {
             self.redirect = None;
             return None;
+        }
+        // Redirect first, close after: a silent stream that REST does not end is ended by us, and Twilio asks
+        // `stream_ended`, whose answer needs no REST.
+        if let Some(socket) =
+            self.open_socket().filter(|_| context.draining || !self.is_heard_since(decided_at, context))
+        {
+            context.outputs.push_back(Output::CloseStream { socket });
         }
         let given_up = verdict == Verdict::GivenUp;
         if given_up {
@@ -122,6 +131,13 @@ impl Call {
     /// A recording of this call was announced.
     pub(super) fn note_recording(&mut self, context: &mut Context<'_>) {
         self.note_applied(context);
+        // A redirect that was thought lost took effect late.
+        if matches!(self.phase, Phase::Awaiting | Phase::StreamOver) && !self.conversation_is_over() {
+            let reason = if self.stream.is_some() { FallbackReason::NoMedia } else { FallbackReason::NoStreamStart };
+            self.fallback.get_or_insert(Fallback { reason, redirected_at: None });
+            self.note_redirected(context.now);
+            self.enter_recording(context);
+        }
         if self.phase == Phase::Recording {
             self.recording_seen = true;
             self.timers.ask_at = Some(context.now + context.options.record_max_length + RECORDING_END_WAIT);
@@ -155,8 +171,11 @@ impl Call {
     }
 
     fn enter_recording(&mut self, context: &mut Context<'_>) {
+        if self.phase != Phase::Recording {
+            self.recorders_given += 1;
+        }
         self.enter(Phase::Recording, context.now);
-        self.recorders_given += 1;
+        self.look_up = None;
         self.recording_seen = false;
         self.timers.watch = None;
         self.timers.ask_at = Some(context.now + context.options.fallback_prompt + RECORDING_SIGN_WAIT);
@@ -208,7 +227,12 @@ impl Call {
         }
         let wait = match outcome {
             CallLookup::Found { status, .. } if status.is_final() => return Some(EndCause::LookedUp(status)),
-            CallLookup::NotFound => return Some(EndCause::LookedUpUnknown),
+            CallLookup::NotFound if self.phase == Phase::Ending => return Some(EndCause::LookedUpUnknown),
+            // Wrong account or region: no sign that the call is over.
+            CallLookup::NotFound => {
+                context.tally.rest_trouble = Some(RestTrouble::NotFound);
+                QUIET_MAX
+            }
             CallLookup::Found { has_recording: true, .. } => {
                 self.recording_seen = true;
                 QUIET_MAX

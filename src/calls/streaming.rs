@@ -191,7 +191,10 @@ impl Call {
             self.enter(Phase::Ending, context.now);
             self.timers.watch = None;
             self.timers.ask_at = Some(context.now + QUIET_MAX);
-            context.outputs.push_back(Output::Answer { request, answer: Answer::Hangup });
+            // A goodbye that could not be played through the stream is spoken now.
+            let unspoken = self.conversation_is_over() && !context.options.goodbye_in_stream;
+            let answer = if unspoken { Answer::Goodbye } else { Answer::Hangup };
+            context.outputs.push_back(Output::Answer { request, answer });
             return;
         }
         let reason = match &self.stream {

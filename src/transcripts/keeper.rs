@@ -93,10 +93,8 @@ impl KeeperPort {
     /// already gets no second one, which is `Ok` too.
     pub async fn keep(&self, ended: EndedCall) -> Result<(), KeepError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command::Keep { ended: Box::new(ended), reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => KeepError::Full,
-            mpsc::error::TrySendError::Closed(_) => KeepError::Stopped,
-        })?;
+        let command = Command::Keep { ended: Box::new(ended), reply };
+        self.commands.send(command).await.map_err(|_| KeepError::Stopped)?;
         answer.await.unwrap_or(Err(KeepError::Stopped))
     }
 
@@ -159,8 +157,6 @@ pub enum KeeperError {
 /// Why a record is not safe.
 #[derive(Debug, Clone)]
 pub enum KeepError {
-    /// As many orders wait as may wait: this one was not taken.
-    Full,
     /// The keeper has stopped.
     Stopped,
     /// The store does not take it now; [`NotKept::Later`] goes on trying.
@@ -199,7 +195,6 @@ impl std::error::Error for KeeperError {
 impl fmt::Display for KeepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "too many ended calls wait to be kept",
             Self::Stopped => "the keeper has stopped",
             Self::NotKept(_) => "the record is not on the disk",
         })
@@ -210,7 +205,7 @@ impl std::error::Error for KeepError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotKept(error) => Some(error),
-            Self::Full | Self::Stopped => None,
+            Self::Stopped => None,
         }
     }
 }

@@ -94,7 +94,8 @@ impl KeeperLoop {
         let recent = RecentCalls::of(&last);
         let mut pending = Pending::new();
         for draft in drafts {
-            pending.handle_resumed(draft.record, now);
+            let ago = options.clock.wall(now).duration_since(draft.record.ended_at);
+            pending.handle_resumed(draft.record, ago.try_into().unwrap_or_default(), now);
         }
         let (store, store_thread) = StorePort::start(store, reopen, pause).map_err(KeeperError::Thread)?;
         let sync = &options.sync;
@@ -177,8 +178,8 @@ impl KeeperLoop {
         let wall = |at| clock.wall(at);
         let record = Record::of_ended(id, &ended, wall, &self.options.made_by, &self.options.language);
         let record = Box::new(record);
-        let went_to_recorder = ended.fallback.is_some_and(|fallback| fallback.redirected_at.is_some());
-        if went_to_recorder || self.pending.is_announced(ended.call_sid) {
+        // A redirect whose answer was lost may have been applied: only the recordings tell.
+        if ended.fallback.is_some() || self.pending.is_announced(ended.call_sid) {
             let done = self.store.change(Change::PutDraft(record.clone())).await;
             self.essential(async move { Work::Drafted { record, done: settled(done).await, reply } });
         } else {
@@ -458,8 +459,7 @@ fn read_listing(answer: Result<Vec<ListedRecording>, CallLookup>) -> Listed {
         Ok(recordings) => Listed::Recordings(
             recordings.into_iter().rev().map(|recording| (recording.recording_sid, recording.status)).collect(),
         ),
-        // Twilio knows no such call: it has no recordings of it either.
-        Err(CallLookup::NotFound) => Listed::Recordings(Vec::new()),
+        // 404 is a wrong account or region: no sign that there is no recording.
         Err(_) => Listed::Unreachable,
     }
 }

@@ -198,12 +198,9 @@ async fn a_draft_survives_a_restart_and_goes_on_waiting_for_its_recording() {
 
     let mut keeper = Running::start(directory.path(), config::Sync::default());
     assert_eq!(keeper.port.view().borrow().awaiting_recording, 1);
-    let Errand::ListRecordings { call_sid, reply: answer } = keeper.errand().await else { panic!("a listing") };
-    assert_eq!(call_sid, CallSid::from_number(1));
-    let recording_sid = RecordingSid::from_number(7);
-    let listed = ListedRecording { recording_sid, status: RecordingStatus::Completed, duration_s: Some(4) };
-    answer.send(Ok(vec![listed])).unwrap();
-    let Errand::FetchRecording { reply: answer, .. } = keeper.errand().await else { panic!("a fetch") };
+    keeper.announce(1, 7, RecordingStatus::Completed).await;
+    let Errand::FetchRecording { recording_sid, reply: answer } = keeper.errand().await else { panic!("a fetch") };
+    assert_eq!(recording_sid, RecordingSid::from_number(7));
     answer.send(reply(200, wav(800))).unwrap();
     keeper.seen(|view| view.awaiting_recording == 0 && view.unsynced == 1).await;
     keeper.stop().await;
@@ -233,18 +230,27 @@ async fn a_twilio_that_cannot_be_reached_costs_no_record() {
 }
 
 #[tokio::test]
-async fn a_call_that_never_got_to_the_recorder_is_final_at_once() {
+async fn a_call_that_nothing_sent_to_the_recorder_is_final_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeper = Running::start(directory.path(), config::Sync::default());
+    let mut ended = recorded(1);
+    ended.fallback = None;
+    keeper.port.keep(ended).await.unwrap();
+    let view = keeper.seen(|view| view.stored == 1).await;
+    assert_eq!((view.awaiting_recording, view.unsynced), (0, 1));
+    assert_eq!((view.recent[0].outcome, view.recent[0].reason), (Outcome::NoSpeech, None));
+    keeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_redirect_may_have_been_applied_waits_for_its_recording() {
     let directory = tempfile::tempdir().unwrap();
     let keeper = Running::start(directory.path(), config::Sync::default());
     let mut ended = recorded(1);
     ended.fallback = Some(Fallback { reason: FallbackReason::NoStreamStart, redirected_at: None });
     keeper.port.keep(ended).await.unwrap();
     let view = keeper.seen(|view| view.stored == 1).await;
-    assert_eq!((view.awaiting_recording, view.unsynced), (0, 1));
-    assert_eq!(
-        (view.recent[0].outcome, view.recent[0].reason),
-        (Outcome::NoSpeech, Some(FallbackReason::NoStreamStart))
-    );
+    assert_eq!((view.awaiting_recording, view.unsynced), (1, 0));
     keeper.stop().await;
 }
 

@@ -148,9 +148,10 @@ impl Pending {
         self.take_in(record, now + UNANNOUNCED_MAX, now);
     }
 
-    /// A record waited already when the box stopped. What was announced meanwhile nobody heard, so Twilio is asked.
-    pub fn handle_resumed(&mut self, record: Record, now: Instant) {
-        self.take_in(record, now, now);
+    /// A record waited already when the box stopped, and its call ended so long `ago`. What was announced meanwhile
+    /// nobody heard, so Twilio is asked: at once, but not before it has had [`UNANNOUNCED_MAX`] since the call's end.
+    pub fn handle_resumed(&mut self, record: Record, ago: Duration, now: Instant) {
+        self.take_in(record, now + UNANNOUNCED_MAX.saturating_sub(ago), now);
     }
 
     /// A recording was announced, or its absence: by either route, at any time, however often.
@@ -665,7 +666,7 @@ mod tests {
     #[test]
     fn after_a_restart_twilio_is_asked_at_once() {
         let mut pending = Pending::new();
-        pending.handle_resumed(waiting_record(1), Instant::now());
+        pending.handle_resumed(waiting_record(1), UNANNOUNCED_MAX, Instant::now());
         assert_eq!(drain(&mut pending), [list(1)]);
     }
 
@@ -675,7 +676,7 @@ mod tests {
         let now = Instant::now();
         let count = 3 * ERRANDS_AT_ONCE_MAX as u128;
         for number in 0..count {
-            pending.handle_resumed(waiting_record(number), now + Duration::from_millis(number as u64));
+            pending.handle_resumed(waiting_record(number), UNANNOUNCED_MAX, now + Duration::from_millis(number as u64));
         }
         let mut out: VecDeque<_> = drain(&mut pending).into();
         let mut served = Vec::new();

@@ -31,9 +31,9 @@ pub enum UpdateOutcome {
     Unauthorized,
     /// 429 (20429), with `Retry-After` if one was sent: not processed.
     Throttled { retry_after: Option<Duration> },
-    /// 5xx, not JSON, or no connection: surely or probably not applied.
+    /// Another 5xx, not JSON, or no connection: surely or probably not applied.
     Unavailable,
-    /// No answer in time: it may have been applied.
+    /// No answer in time, 502 or 504: it may have been applied.
     TimedOut,
     /// Any other 4xx, with Twilio's error code (0 if none): repeating it will not help.
     Refused { code: u32 },
@@ -188,6 +188,8 @@ pub fn read_update(answer: &Result<RestReply, RestFailure>) -> UpdateOutcome {
         // A time-out on the way, not a judgement on the document.
         (_, 408) => UpdateOutcome::Unavailable,
         (code, 400..=499) => UpdateOutcome::Refused { code },
+        // A gateway on the way gave up waiting, or lost the answer: it may have been applied.
+        (_, 502 | 504) => UpdateOutcome::TimedOut,
         _ => UpdateOutcome::Unavailable,
     }
 }
@@ -355,7 +357,7 @@ mod tests {
             (408, "", Unavailable),
             (429, r#"{"code":20429}"#, Throttled { retry_after: None }),
             (429, "slow down", Throttled { retry_after: None }),
-            (502, "<html>", Unavailable),
+            (502, "<html>", TimedOut),
             (503, r#"{"code":20503}"#, Unavailable),
         ];
         for (status, body, expected) in table {

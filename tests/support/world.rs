@@ -159,6 +159,7 @@ impl World {
             fallback_prompt: prompts.fallback.duration,
             record_max_length: config.fallback.max_length,
             max_duration: config.calls.max_duration,
+            goodbye_in_stream: true,
         };
         let media = MediaOptions {
             account_sid: Some(account_sid()),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    Answer, CallFacts, CallView, EndCause, Event, FallbackReason, Output, Pulses, Report, RequestId,
+    Answer, CallFacts, CallView, EndCause, EndedCall, Event, Fallback, FallbackReason, Output, Pulses, Report,
+    RequestId,
     call::{Call, Context, Phase, Tally},
     registry::{CallKey, Registry, Table},
     watchdog::Watchdog,
@@ -20,7 +21,7 @@ use crate::{
     twilio::{
         rest::UpdateOutcome,
         sid::CallSid,
-        webhook::{RecordingStatus, StreamEvent},
+        webhook::{CallStatus, RecordingStatus, StreamEvent},
     },
 };
 
@@ -34,6 +35,8 @@ pub struct DeskOptions {
     pub record_max_length: Duration,
     /// `calls.max_duration`
     pub max_duration: Duration,
+    /// Whether the goodbye is a sound that media sessions play; else `stream_ended` is answered with it.
+    pub goodbye_in_stream: bool,
 }
 
 /// Why redirects or look-ups do not work, until one does.
@@ -85,7 +88,7 @@ pub struct Desk {
     pulses: Pulses,
     registry: Registry,
     /// Calls that are over, the latest ones: a late webhook makes no second record.
-    ended: Box<heapless::HistoryBuf<CallSid, ENDED_CALLS_MAX>>,
+    ended: Box<heapless::HistoryBuf<(CallSid, EndCause), ENDED_CALLS_MAX>>,
     can_keep: bool,
     drain_until: Option<Instant>,
     draining: bool,
@@ -290,25 +293,47 @@ impl Desk {
     /// The one way a call ends: its slot is freed and its record is made, once.
     fn end(&mut self, key: CallKey, cause: EndCause, request: Option<RequestId>, now: Instant) {
         let Some(mut call) = self.registry.remove(key) else { return };
-        self.ended.write(call.call_sid);
         for request in std::mem::take(&mut call.deferred) {
             self.answer(request, Answer::Nothing);
         }
         if let Some(socket) = call.open_socket() {
             self.outputs.push_back(Output::CloseStream { socket });
         }
-        let ended = Box::new(call.ended(cause, &self.pulses, now));
+        self.keep(call.ended(cause, &self.pulses, now), request);
+    }
+
+    /// A call that stood in no table is over: the box, or its memory of the call, was away while it lived.
+    fn end_unknown(&mut self, facts: &CallFacts, status: CallStatus, request: Option<RequestId>, now: Instant) {
+        self.keep(
+            EndedCall {
+                call_sid: facts.call_sid,
+                stream_sid: None,
+                from: facts.from.clone(),
+                to: facts.to.clone(),
+                direction: facts.direction,
+                answered_at: now,
+                ended_at: now,
+                cause: EndCause::Status(status),
+                fallback: Some(Fallback { reason: FallbackReason::UnknownCall, redirected_at: None }),
+                had_media: false,
+            },
+            request,
+        );
+    }
+
+    fn keep(&mut self, ended: EndedCall, request: Option<RequestId>) {
+        self.ended.write((ended.call_sid, ended.cause));
         self.outputs.push_back(Output::Report(Report::CallEnded {
             call_sid: ended.call_sid,
             stream_sid: ended.stream_sid,
-            cause,
-            lasted: now.saturating_duration_since(ended.answered_at),
+            cause: ended.cause,
+            lasted: ended.ended_at.saturating_duration_since(ended.answered_at),
         }));
-        self.outputs.push_back(Output::KeepRecord { ended, request });
+        self.outputs.push_back(Output::KeepRecord { ended: Box::new(ended), request });
     }
 
-    fn was_ended(&self, call_sid: CallSid) -> bool {
-        self.ended.contains(&call_sid)
+    fn was_ended(&self, call_sid: CallSid) -> Option<EndCause> {
+        self.ended.iter().find(|(ended, _)| *ended == call_sid).map(|(_, cause)| *cause)
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {

@@ -38,6 +38,7 @@ impl World {
             fallback_prompt: 7 * SECOND,
             record_max_length: 30 * SECOND,
             max_duration: 4 * 3_600 * SECOND,
+            goodbye_in_stream: true,
         };
         Self { desk: Desk::new(options, pulses.clone()), pulses, start, now: start, requests: 0 }
     }
@@ -536,4 +537,102 @@ fn thirty_calls_that_fall_silent_at_once_are_all_redirected_at_once() {
     let redirects =
         outputs.iter().filter(|(at, output)| *at == 8 * SECOND && matches!(output, Output::Redirect { .. }));
     assert_eq!(redirects.count(), 30);
+}
+
+// ---- review: each fails on aed4fe4 ----
+
+#[test]
+fn a_silent_open_socket_is_closed_when_rest_fails() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    let (_, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
+    let mut seen = timed(world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Unauthorized }));
+    seen.extend(world.advance_to(16 * SECOND));
+    assert!(seen.iter().any(|(_, output)| matches!(output, Output::CloseStream { .. })), "{seen:?}");
+}
+
+#[test]
+fn an_unanswered_look_up_does_not_make_the_desk_spin() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    world.handle(Event::StreamClosed { stream, end: SocketEnd::ConversationOver });
+    World::look_up(&world.advance_to(30 * SECOND));
+    let request = world.request();
+    let facts = facts(1, Some(CallStatus::InProgress));
+    world.handle(Event::RecordEnded { request, facts, recording: None, duration_s: Some(3), hung_up: false });
+    world.now += 31 * SECOND;
+    world.desk.handle_timeout(world.now);
+    let (due, why) = world.desk.poll_timeout().unwrap();
+    assert!(due > world.now, "{why} is due for ever");
+}
+
+#[test]
+fn a_look_up_asked_before_the_recorder_was_given_does_not_redirect_it() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    let (_, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::NotFound });
+    let (_, attempt) = World::look_up(&world.advance_to(36 * SECOND));
+    world.handle(Event::StreamClosed { stream, end: SocketEnd::ClosedByBox });
+    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record);
+    let outcome = CallLookup::Found { status: CallStatus::InProgress, has_recording: false };
+    assert_eq!(world.handle(Event::CallLookedUp { attempt, outcome }), []);
+}
+
+#[test]
+fn a_call_that_ended_while_the_box_restarted_yields_a_record() {
+    let mut world = World::new();
+    world.end(1);
+}
+
+#[test]
+fn a_call_that_ended_while_the_box_restarted_yields_a_record_by_stream_ended() {
+    let mut world = World::new();
+    let request = world.request();
+    let outputs = world.handle(Event::ConnectEnded { request, facts: facts(1, Some(CallStatus::Completed)) });
+    record(&outputs);
+}
+
+#[test]
+fn a_redirect_that_may_be_applied_is_known_to_the_record() {
+    let mut world = World::new();
+    world.voice(1);
+    let (_, attempt, _) = World::redirect(&world.advance_to(8 * SECOND));
+    world.advance_to(16 * SECOND);
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::TimedOut });
+    let (_, attempt, _) = World::redirect(&world.advance_to(17 * SECOND));
+    let outputs = world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::CallOver });
+    assert!(record(&outputs).fallback.is_some(), "the keeper looks for recordings where this is set");
+}
+
+#[test]
+fn a_404_of_a_look_up_does_not_end_a_call_that_can_live() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    let (_, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::NotFound });
+    let (_, attempt) = World::look_up(&world.advance_to(36 * SECOND));
+    let outputs = world.handle(Event::CallLookedUp { attempt, outcome: CallLookup::NotFound });
+    assert!(!outputs.iter().any(|output| matches!(output, Output::KeepRecord { .. })), "{outputs:?}");
+}
+
+#[test]
+fn a_recording_seen_after_a_won_back_stream_keeps_the_watchdog_away() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    let (_, attempt, _) = World::redirect(&world.advance_to(6 * SECOND));
+    world.advance_to(14 * SECOND);
+    world.media(stream);
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::TimedOut });
+    world.advance_to(15 * SECOND); // won back
+    world.handle(Event::StreamStopped { stream }); // Twilio applied it after all
+    let facts = facts(1, None);
+    world.handle(Event::RecordingStatusReported { facts, recording: None, status: RecordingStatus::InProgress });
+    let later = world.advance_to(30 * SECOND);
+    assert!(later.iter().all(|(_, output)| !matches!(output, Output::Redirect { .. })), "{later:?}");
 }

@@ -9,7 +9,7 @@ use crate::{
         StreamToken,
         registry::{CallKey, Table},
     },
-    twilio::sid::RecordingSid,
+    twilio::{sid::RecordingSid, webhook::CallStatus},
 };
 
 impl Desk {
@@ -30,7 +30,7 @@ impl Desk {
             });
             return;
         }
-        if self.was_ended(facts.call_sid) {
+        if self.was_ended(facts.call_sid).is_some() {
             return self.answer(request, Answer::Record);
         }
         let refusal = match (self.draining, self.can_keep) {
@@ -70,7 +70,11 @@ impl Desk {
 
     pub(super) fn handle_connect_ended(&mut self, request: RequestId, facts: CallFacts, now: Instant) {
         if let Some(status) = facts.status.filter(|status| status.is_final()) {
-            self.end_by_sid(facts.call_sid, EndCause::Status(status), now);
+            match self.registry.find(facts.call_sid) {
+                Some(key) => self.end(key, EndCause::Status(status), None, now),
+                None if self.was_ended(facts.call_sid).is_some() => {}
+                None => self.end_unknown(&facts, status, None, now),
+            }
             return self.answer(request, Answer::Nothing);
         }
         match self.registry.find(facts.call_sid) {
@@ -80,8 +84,16 @@ impl Desk {
                     call.handle_connect_ended(request, context);
                 });
             }
-            None if self.was_ended(facts.call_sid) => self.answer(request, Answer::Record),
-            None => self.record_unlisted(request, &facts, FallbackReason::UnknownCall, now),
+            None => self.handle_connect_ended_late(request, &facts, now),
+        }
+    }
+
+    /// A call that is over, as far as we knew, or that we never knew, and is in progress all the same.
+    fn handle_connect_ended_late(&mut self, request: RequestId, facts: &CallFacts, now: Instant) {
+        match self.was_ended(facts.call_sid) {
+            Some(EndCause::MaxDuration) => self.answer(request, Answer::Hangup),
+            Some(_) => self.answer(request, Answer::Record),
+            None => self.record_unlisted(request, facts, FallbackReason::UnknownCall, now),
         }
     }
 
@@ -103,7 +115,7 @@ impl Desk {
             (None, false) => Answer::Goodbye,
         };
         let key = match self.registry.find(facts.call_sid) {
-            None if self.was_ended(facts.call_sid) => None,
+            None if self.was_ended(facts.call_sid).is_some() => None,
             None => self.insert(Table::Recorders, &facts, now),
             known => known,
         };
@@ -124,6 +136,10 @@ impl Desk {
         let key = self.registry.find(facts.call_sid);
         match (facts.status.filter(|status| status.is_final()), key) {
             (Some(status), Some(key)) => self.end(key, EndCause::Status(status), Some(request), now),
+            // Answered by something else, or by us before a restart: a recording of it may be waiting.
+            (Some(CallStatus::Completed), None) if self.was_ended(facts.call_sid).is_none() => {
+                self.end_unknown(facts, CallStatus::Completed, Some(request), now);
+            }
             (_, key) => {
                 self.step(key, now, |call, context| call.requested_at = context.now);
                 self.answer(request, Answer::NoContent);
