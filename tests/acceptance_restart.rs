@@ -60,7 +60,7 @@ fn a_power_cut_in_mid_call_ends_in_a_recording_and_what_was_kept_is_sent_once() 
     let long = office.speech(10 * SECOND);
     let calling = office.call_at(line_to(office.public), &["--audio", &long]);
     let others = [acknowledged.call_sid.clone(), kept.call_sid.clone()];
-    serve.wait_for("voice of a third call", |line| {
+    serve.wait_for_many("two seconds of a third call", 100, |line| {
         line["event"] == "WS_FRAME" && others.iter().all(|other| line["call_sid"] != other[..])
     });
     serve.kill();

@@ -87,7 +87,12 @@ impl Redirect {
 
     /// Whether a try may have been applied without our knowing: then a sign of it counts as acceptance.
     pub fn may_be_applied(&self) -> bool {
-        self.unsure || matches!(self.stage, Stage::Outstanding { .. })
+        self.unsure || self.is_outstanding()
+    }
+
+    /// Whether a try's answer is still to come.
+    pub fn is_outstanding(&self) -> bool {
+        matches!(self.stage, Stage::Outstanding { .. })
     }
 
     /// Whether just one try went out.

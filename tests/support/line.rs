@@ -1,8 +1,9 @@
-//! A line to the gateway that stays open while the gateway is away, as a proxy in front of it does.
+//! A line to the gateway that stays while the gateway is away, as a proxy in front of it does.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +11,8 @@ use std::{
 /// How often, and how long, a gateway that is away is tried.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection on which a client spoke so shortly ago carries a stream, since there is a frame every 20 ms.
+const BUSY: Duration = Duration::from_millis(500);
 
 /// Takes connections for `target` and carries them there as soon as somebody listens. Where it listens itself.
 pub fn line_to(target: SocketAddr) -> SocketAddr {
@@ -23,19 +26,34 @@ pub fn line_to(target: SocketAddr) -> SocketAddr {
     address
 }
 
+/// The client of an idle connection learns at once that the gateway is gone, that of a stream only when it is back: so
+/// it asks what to do next on a connection that is not about to break.
 fn carry(client: &TcpStream, target: SocketAddr) {
     let Some(server) = reach(target) else { return };
+    let spoken = Mutex::new(Instant::now());
     thread::scope(|scope| {
-        scope.spawn(|| pass(&server, client));
-        pass(client, &server);
+        scope.spawn(|| {
+            let _ = pass(&server, client, || {});
+            if spoken.lock().unwrap().elapsed() < BUSY {
+                drop(reach(target));
+            }
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        let _ = pass(client, &server, || *spoken.lock().unwrap() = Instant::now());
+        let _ = server.shutdown(Shutdown::Both);
     });
 }
 
-/// Passes on what comes; when nothing more does, the connection is over for both sides.
-fn pass(mut from: &TcpStream, mut to: &TcpStream) {
-    let _ = io::copy(&mut from, &mut to);
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+fn pass(mut from: &TcpStream, mut to: &TcpStream, note: impl Fn()) -> io::Result<()> {
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let length = from.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        note();
+        to.write_all(&piece[..length])?;
+    }
 }
 
 fn reach(target: SocketAddr) -> Option<TcpStream> {

@@ -13,6 +13,7 @@ use super::{
     Answer, CallFacts, CallView, EndCause, EndedCall, Event, Fallback, FallbackReason, Output, Pulses, Report,
     RequestId,
     call::{Call, Context, Phase, Tally},
+    redirect::Redirect,
     registry::{CallKey, Registry, Table},
     watchdog::Watchdog,
 };
@@ -201,8 +202,8 @@ impl Desk {
     /// Whether no call would be left in silence if the box stopped now.
     pub fn is_drained(&self) -> bool {
         self.registry.calls().all(|call| match call.phase {
-            Phase::Recording | Phase::Ending => true,
-            Phase::FallingBack => call.redirect.as_ref().is_some_and(|redirect| redirect.is_given_up()),
+            Phase::Recording | Phase::Ending => !call.redirect.as_ref().is_some_and(Redirect::is_outstanding),
+            Phase::FallingBack => call.redirect.as_ref().is_some_and(Redirect::is_given_up),
             Phase::Awaiting | Phase::Streaming | Phase::StreamOver => call.conversation_is_over(),
         })
     }

@@ -519,6 +519,19 @@ fn media_do_not_call_a_drains_redirect_off() {
 }
 
 #[test]
+fn a_drain_waits_for_twilios_answer_also_when_the_stream_has_stopped_before() {
+    let mut world = World::new();
+    let stream = world.streaming(1);
+    world.media(stream);
+    world.handle(Event::DrainStarted { until: world.now });
+    let (_, attempt, _) = World::redirect(&world.advance_to(Duration::ZERO));
+    world.handle(Event::StreamStopped { stream });
+    assert!(!world.desk.is_drained(), "the stop may have been for something else");
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Accepted });
+    assert!(world.desk.is_drained());
+}
+
+#[test]
 fn a_store_that_cannot_keep_records_sends_new_calls_to_the_recorder() {
     let mut world = World::new();
     world.handle(Event::StoreChanged { can_keep: false });
