@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use kolbox::simulator::upstream::Upstream;
-use line::line_to;
+use line::Line;
 use process::{Finished, Office, Placed};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -58,13 +58,16 @@ fn a_power_cut_in_mid_call_ends_in_a_recording_and_what_was_kept_is_sent_once() 
     serve.wait_for("a try to send it", |line| line["event"] == "SYNC_FAILED" && line["call_sid"] == kept.call_sid[..]);
 
     let long = office.speech(10 * SECOND);
-    let calling = office.call_at(line_to(office.public), &["--audio", &long]);
+    let line = Line::to(office.public);
+    let calling = office.call_at(line.address, &["--audio", &long]);
     let others = [acknowledged.call_sid.clone(), kept.call_sid.clone()];
     serve.wait_for_many("two seconds of a third call", 100, |line| {
         line["event"] == "WS_FRAME" && others.iter().all(|other| line["call_sid"] != other[..])
     });
+    line.hold();
     serve.kill();
     let serve = office.serve();
+    line.release();
     let interrupted = ended(&calling.finish(), "recorded");
     upstream.set_down(false);
     serve.wait_for_many("both records at the upstream", 2, |line| line["event"] == "TRANSCRIPT_SYNCED");

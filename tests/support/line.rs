@@ -1,41 +1,73 @@
-//! A line to the gateway that stays while the gateway is away, as a proxy in front of it does.
+//! A line to the gateway that can be held while the gateway is away, as a proxy in front of it does.
 
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::Mutex,
+    sync::{Arc, Condvar, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-/// How often, and how long, a gateway that is away is tried.
-const TRY_EVERY: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(60);
-/// A connection on which a client spoke so shortly ago carries a stream, since there is a frame every 20 ms.
+/// A connection on which the client spoke so shortly ago carries a stream, since there is a frame every 20 ms.
 const BUSY: Duration = Duration::from_millis(500);
 
-/// Takes connections for `target` and carries them there as soon as somebody listens. Where it listens itself.
-pub fn line_to(target: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            thread::spawn(move || carry(&client, target));
-        }
-    });
-    address
+/// Carries connections to a gateway.
+pub struct Line {
+    /// Where it takes them.
+    pub address: SocketAddr,
+    gate: Arc<Gate>,
+}
+
+impl Line {
+    /// A line to this address.
+    pub fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, gate) = (listener.local_addr().unwrap(), Arc::<Gate>::default());
+        let shared = gate.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let gate = shared.clone();
+                thread::spawn(move || carry(&client, target, &gate));
+            }
+        });
+        Self { address, gate }
+    }
+
+    /// From now on new connections wait, and the end of a stream is kept back.
+    pub fn hold(&self) {
+        *self.gate.held.lock().unwrap() = true;
+    }
+
+    /// What waited goes on.
+    pub fn release(&self) {
+        *self.gate.held.lock().unwrap() = false;
+        self.gate.changed.notify_all();
+    }
+}
+
+#[derive(Default)]
+struct Gate {
+    held: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn wait(&self) {
+        drop(self.changed.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
+    }
 }
 
 /// The client of an idle connection learns at once that the gateway is gone, that of a stream only when it is back: so
-/// it asks what to do next on a connection that is not about to break.
-fn carry(client: &TcpStream, target: SocketAddr) {
-    let Some(server) = reach(target) else { return };
+/// it does not ask what to do next on a connection that is about to break.
+fn carry(client: &TcpStream, target: SocketAddr, gate: &Gate) {
+    gate.wait();
+    let Ok(server) = TcpStream::connect(target) else { return };
     let spoken = Mutex::new(Instant::now());
     thread::scope(|scope| {
         scope.spawn(|| {
             let _ = pass(&server, client, || {});
             if spoken.lock().unwrap().elapsed() < BUSY {
-                drop(reach(target));
+                gate.wait();
             }
             let _ = client.shutdown(Shutdown::Both);
         });
@@ -54,15 +86,4 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, note: impl Fn()) -> io::Result
         note();
         to.write_all(&piece[..length])?;
     }
-}
-
-fn reach(target: SocketAddr) -> Option<TcpStream> {
-    let begin = Instant::now();
-    while begin.elapsed() < PATIENCE {
-        match TcpStream::connect(target) {
-            Ok(stream) => return Some(stream),
-            Err(_) => thread::sleep(TRY_EVERY),
-        }
-    }
-    None
 }

@@ -1,12 +1,11 @@
 //! Writes the story: lines with their seconds, and below them on a terminal a line that lives, with the lamps.
 
 use std::{
-    env,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::{Duration, Instant},
 };
 
-use anstream::AutoStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
 use super::tale::{Sentence, Who};
@@ -44,8 +43,10 @@ pub struct Screen {
 impl Screen {
     /// The story begins now.
     pub fn new(now: Instant) -> Self {
-        let lives = io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|kind| kind != "dumb");
-        Self { out: anstream::stdout(), began: now, told_at: now, lives, is_drawn: false }
+        let out = anstream::stdout();
+        // What takes no colours (NO_COLOR, a dumb terminal) takes no line that is drawn over, either.
+        let lives = out.is_terminal() && out.current_choice() != ColorChoice::Never;
+        Self { out, began: now, told_at: now, lives, is_drawn: false }
     }
 
     /// Writes text as it is.
