@@ -25,7 +25,7 @@ use crate::{
     config,
     system::clock::Clock,
     twilio::{
-        rest::{ListedRecording, RestFailure},
+        rest::RestFailure,
         sid::{CallSid, RecordingSid},
         webhook::RecordingStatus,
     },
