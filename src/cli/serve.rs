@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain};
 use crate::{
-    config::{Config, TlsMode},
+    config::{Config, SpeechEngine, TlsMode},
     gateway,
     system::log,
 };
@@ -70,6 +70,9 @@ fn warnings(config: &Config) -> Vec<&'static str> {
     }
     if !config.twilio.validate_signatures {
         warnings.push("twilio.validate_signatures is off: anybody who reaches this box can send it webhooks");
+    }
+    if config.speech.engine != SpeechEngine::None {
+        warnings.push("speech.engine: no engine is built in yet; records are kept and sent untranscribed");
     }
     if config.twilio.account_sid.is_none() {
         warnings.push("twilio.account_sid is not set: a call whose stream fails cannot be sent to the recorder");
