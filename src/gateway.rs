@@ -218,7 +218,8 @@ impl Gateway {
     }
 }
 
-fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
+/// What the desk goes by.
+pub fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
     DeskOptions {
         watchdog: Watchdog {
             start_timeout: config.watchdog.start_timeout,
@@ -232,7 +233,8 @@ fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
     }
 }
 
-fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
+/// What every media session goes by.
+pub fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
     let conversation = ConversationOptions {
         caller_silence: config.calls.caller_silence,
         tone: audio::encode(&audio::tone(TONE_HZ, TONE_LENGTH, TONE_AMPLITUDE)).into(),

@@ -9,13 +9,10 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kolbox::{
-    calls::{
-        Answer, Desk, DeskOptions, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken,
-        watchdog::Watchdog,
-    },
+    calls::{Answer, Desk, EndedCall, Event, Output, Pulses, RequestId, SocketId, StreamToken},
     config,
+    gateway::{desk_options, media_options},
     server::{
-        conversation::ConversationOptions,
         desk_port::SocketOrder,
         documents::Documents,
         media_session::{MediaOptions, MediaOutput, MediaSession},
@@ -147,32 +144,14 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, network: Network) -> Self {
         let start = Instant::now();
-        let config = config::Config::default();
+        let mut config = config::Config::default();
+        config.twilio.account_sid = Some(account_sid());
         let prompts = PROMPTS.clone();
         let pulses = Pulses::new(start);
-        let options = DeskOptions {
-            watchdog: Watchdog {
-                start_timeout: config.watchdog.start_timeout,
-                no_media_timeout: config.watchdog.no_media_timeout,
-                greeting: prompts.greeting.duration,
-            },
-            fallback_prompt: prompts.fallback.duration,
-            record_max_length: config.fallback.max_length,
-            max_duration: config.calls.max_duration,
-            goodbye_in_stream: true,
-        };
-        let media = MediaOptions {
-            account_sid: Some(account_sid()),
-            conversation: Arc::new(ConversationOptions {
-                caller_silence: config.calls.caller_silence,
-                tone: vec![0x10; 1_600].into(),
-                goodbye: prompts.goodbye.ulaw.clone(),
-            }),
-        };
         Self {
             start,
             now: start,
-            desk: Desk::new(options, pulses.clone()),
+            desk: Desk::new(desk_options(&config, &prompts), pulses.clone()),
             calls: Vec::new(),
             kept: Vec::new(),
             over_at: BTreeMap::new(),
@@ -182,8 +161,8 @@ impl World {
             network,
             pulses,
             documents: Documents::new(prompts.clone(), &config.calls, &config.fallback),
+            media: Arc::new(media_options(&config, &prompts)),
             prompts,
-            media: Arc::new(media),
             account: Account::new(account_sid(), AUTH_TOKEN),
             agenda: BTreeMap::new(),
             next: 0,
