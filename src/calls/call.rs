@@ -20,9 +20,9 @@ use std::{
 };
 
 use super::{
-    AttemptId, CallFacts, CallState, CallView, EndCause, EndedCall, Fallback, Output, Party, PromptForm, Pulses,
-    RequestId, RestTrouble, SocketEnd, SocketId, StreamKey, StreamToken, desk::DeskOptions, redirect::Redirect,
-    registry::CallKey, watchdog::Watch,
+    AttemptId, CallFacts, CallKey, CallState, CallView, DeskOptions, EndCause, EndedCall, Fallback, Output, Party,
+    PromptForm, Pulses, RequestId, RestTrouble, SocketEnd, SocketId, StreamKey, StreamToken, redirect::Redirect,
+    watchdog::Watch,
 };
 use crate::{
     limits::DEFERRED_ANSWERS_MAX,

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::registry::CallKey;
 use crate::{
     limits::{PARTY_BYTES_MAX, TOKEN_BYTES},
     twilio::{
@@ -11,6 +10,23 @@ use crate::{
         webhook::{CallStatus, Direction, RecordingStatus, StreamEvent},
     },
 };
+
+/// A live call's place: which table, which slot, and which of the calls that slot has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey {
+    pub table: Table,
+    pub slot: u16,
+    pub generation: u32,
+}
+
+/// The two fixed tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Calls that may stream.
+    Streams,
+    /// Calls that were sent straight to the recorder.
+    Recorders,
+}
 
 /// A webhook that waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -314,4 +330,29 @@ pub enum CallState {
     Recording,
     /// It was answered with its end; Twilio has not yet said that it is over.
     Ending,
+}
+
+/// Why redirects or look-ups do not work, until one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestTrouble {
+    /// 401: the credentials, or the region.
+    Unauthorized,
+    /// 404: the account or the region.
+    NotFound,
+    /// Twilio refused the document, with this error code.
+    Refused { code: u32 },
+    /// No answer, or none that is Twilio's.
+    Unreachable,
+}
+
+impl RestTrouble {
+    pub(super) fn of(outcome: UpdateOutcome) -> Option<Self> {
+        match outcome {
+            UpdateOutcome::Unauthorized => Some(Self::Unauthorized),
+            UpdateOutcome::NotFound => Some(Self::NotFound),
+            UpdateOutcome::Refused { code } => Some(Self::Refused { code }),
+            UpdateOutcome::Unavailable | UpdateOutcome::TimedOut => Some(Self::Unreachable),
+            UpdateOutcome::Accepted | UpdateOutcome::CallOver | UpdateOutcome::Throttled { .. } => None,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod desk;
 pub mod event;
+pub mod options;
 pub mod pulse;
 mod recorder;
 pub mod redirect;
@@ -10,6 +11,7 @@ pub mod registry;
 mod streaming;
 pub mod watchdog;
 
-pub use desk::{Desk, DeskOptions, DeskView, RestTrouble};
+pub use desk::{Desk, DeskView};
 pub use event::*;
+pub use options::DeskOptions;
 pub use pulse::Pulses;

@@ -159,7 +159,7 @@ impl Redirect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::registry::{CallKey, Table};
+    use crate::calls::{CallKey, Table};
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,28 +2,11 @@
 
 use heapless::index_map::FnvIndexMap;
 
-use super::{StreamKey, call::Call};
+use super::{CallKey, StreamKey, Table, call::Call};
 use crate::{
     limits::{CALLS_MAX, RECORDER_CALLS_MAX},
     twilio::sid::CallSid,
 };
-
-/// A live call's place: which table, which slot, and which of the calls that slot has had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallKey {
-    pub table: Table,
-    pub slot: u16,
-    pub generation: u32,
-}
-
-/// The two fixed tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Table {
-    /// Calls that may stream.
-    Streams,
-    /// Calls that were sent straight to the recorder.
-    Recorders,
-}
 
 /// Both tables. CallSids reach them only in signed webhooks, so nobody can choose colliding ones.
 #[derive(Debug)]

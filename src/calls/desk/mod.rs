@@ -4,66 +4,22 @@
 
 mod webhooks;
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    Answer, CallFacts, CallView, EndCause, EndedCall, Event, Fallback, FallbackReason, Output, Pulses, Report,
-    RequestId,
+    Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, Output,
+    Pulses, Report, RequestId, RestTrouble, Table,
     call::{Call, Context, Phase, Tally},
     redirect::Redirect,
-    registry::{CallKey, Registry, Table},
-    watchdog::Watchdog,
+    registry::Registry,
 };
 use crate::{
     limits::{CALLS_MAX, ENDED_CALLS_MAX},
     twilio::{
-        rest::UpdateOutcome,
         sid::CallSid,
         webhook::{CallStatus, RecordingStatus, StreamEvent},
     },
 };
-
-/// What the desk is set up with.
-#[derive(Debug, Clone)]
-pub struct DeskOptions {
-    pub watchdog: Watchdog,
-    /// The fallback prompt's own length.
-    pub fallback_prompt: Duration,
-    /// `fallback.max_length`
-    pub record_max_length: Duration,
-    /// `calls.max_duration`
-    pub max_duration: Duration,
-    /// Whether the goodbye is a sound that media sessions play; else `stream_ended` is answered with it.
-    pub goodbye_in_stream: bool,
-}
-
-/// Why redirects or look-ups do not work, until one does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestTrouble {
-    /// 401: the credentials, or the region.
-    Unauthorized,
-    /// 404: the account or the region.
-    NotFound,
-    /// Twilio refused the document, with this error code.
-    Refused { code: u32 },
-    /// No answer, or none that is Twilio's.
-    Unreachable,
-}
-
-impl RestTrouble {
-    pub(super) fn of(outcome: UpdateOutcome) -> Option<Self> {
-        match outcome {
-            UpdateOutcome::Unauthorized => Some(Self::Unauthorized),
-            UpdateOutcome::NotFound => Some(Self::NotFound),
-            UpdateOutcome::Refused { code } => Some(Self::Refused { code }),
-            UpdateOutcome::Unavailable | UpdateOutcome::TimedOut => Some(Self::Unreachable),
-            UpdateOutcome::Accepted | UpdateOutcome::CallOver | UpdateOutcome::Throttled { .. } => None,
-        }
-    }
-}
 
 /// How the desk stands, for the status page.
 #[derive(Debug, Clone)]

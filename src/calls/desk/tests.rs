@@ -1,14 +1,16 @@
 //! The rules of a call's life, one test a rule: events and instants in, lists of outputs out.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     calls::{
         AttemptId, CallState, EndedCall, FallbackReason as Reason, PromptForm, Refusal, SocketEnd, SocketId,
-        StartClaim, StreamKey, StreamToken,
+        StartClaim, StreamKey, StreamToken, watchdog::Watchdog,
     },
     limits::RECORDER_CALLS_MAX,
     twilio::{
-        rest::CallLookup,
+        rest::{CallLookup, UpdateOutcome},
         sid::StreamSid,
         webhook::{CallStatus, Direction},
     },

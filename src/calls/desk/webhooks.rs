@@ -5,9 +5,8 @@ use std::time::Instant;
 use super::Desk;
 use crate::{
     calls::{
-        Answer, CallFacts, EndCause, Fallback, FallbackReason, Output, Refusal, Report, RequestId, StartClaim,
-        StreamToken,
-        registry::{CallKey, Table},
+        Answer, CallFacts, CallKey, EndCause, Fallback, FallbackReason, Output, Refusal, Report, RequestId, StartClaim,
+        StreamToken, Table,
     },
     twilio::{sid::RecordingSid, webhook::CallStatus},
 };
