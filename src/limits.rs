@@ -26,12 +26,10 @@ pub const FORM_PAIRS_MAX: usize = 256;
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request: beyond it 431.
 pub const HEADERS_MAX: usize = 64;
-/// Time to read a request's header block, from the connection's accept or the end of the last answer.
+/// Time to read a request's header block, TLS handshake included: from the accept, or from the end of the last answer.
 pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
 /// Time to read a request's body.
 pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
-/// TLS handshakes count against the header's time.
-pub const TLS_HANDSHAKE_MAX: Duration = HEADER_READ_MAX;
 
 /// What running requests are given to end when a listener stops.
 pub const FINISH_MAX: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! The fixed tables of live calls: found by CallSid or by key, with a generation that tells a slot's calls apart.
 
-use heapless::index_map::FnvIndexMap;
+use std::collections::BTreeMap;
 
 use super::{CallKey, StreamKey, Table, call::Call};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     twilio::sid::CallSid,
 };
 
-/// Both tables. CallSids reach them only in signed webhooks, so nobody can choose colliding ones.
+/// Both tables.
 #[derive(Debug)]
 pub struct Registry {
     streams: Box<Slots<CALLS_MAX>>,
@@ -85,7 +85,8 @@ impl Registry {
 struct Slots<const N: usize> {
     entries: heapless::Vec<Entry, N>,
     free: heapless::Vec<u16, N>,
-    index: FnvIndexMap<CallSid, u16, N>,
+    /// Holds as many as there are slots. On the heap: in a build for many calls it is too large for a stack.
+    index: BTreeMap<CallSid, u16>,
 }
 
 #[derive(Debug)]
@@ -96,8 +97,8 @@ struct Entry {
 }
 
 impl<const N: usize> Slots<N> {
-    const fn new() -> Self {
-        Self { entries: heapless::Vec::new(), free: heapless::Vec::new(), index: FnvIndexMap::new() }
+    fn new() -> Self {
+        Self { entries: heapless::Vec::new(), free: heapless::Vec::new(), index: BTreeMap::new() }
     }
 
     fn insert(&mut self, table: Table, call_sid: CallSid, make: impl FnOnce(CallKey) -> Call) -> Option<CallKey> {
@@ -111,8 +112,7 @@ impl<const N: usize> Slots<N> {
         entry.generation = entry.generation.wrapping_add(1);
         let key = CallKey { table, slot, generation: entry.generation };
         entry.call = Some(Box::new(make(key)));
-        // The index holds as many as there are slots, and this call was in none.
-        let _ = self.index.insert(call_sid, slot);
+        self.index.insert(call_sid, slot);
         Some(key)
     }
 

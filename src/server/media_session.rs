@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-
 use super::{
     conversation::{Conversation, ConversationOptions, ConversationOutput},
     desk_port::SocketOrder,
@@ -285,7 +283,7 @@ impl MediaSession {
         if !media.track_inbound || media.stream_sid != Some(conversation.handle().stream_sid()) {
             return;
         }
-        if STANDARD.decode_vec(media.payload_base64.as_bytes(), &mut self.audio).is_err() {
+        if media.decode(&mut self.audio).is_err() {
             return self.handle_bad_message();
         }
         if self.audio.is_empty() {
@@ -382,6 +380,8 @@ fn refusal_text(refusal: Refusal) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
     use crate::twilio::media_stream::parse;
 

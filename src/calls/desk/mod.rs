@@ -45,7 +45,8 @@ pub struct Desk {
     pulses: Pulses,
     registry: Registry,
     /// Calls that are over, the latest ones: a late webhook makes no second record.
-    ended: Box<heapless::HistoryBuf<(CallSid, EndCause), ENDED_CALLS_MAX>>,
+    /// The oldest of [`ENDED_CALLS_MAX`] is forgotten first. On the heap: in a build for many calls it is too large for a stack.
+    ended: VecDeque<(CallSid, EndCause)>,
     can_keep: bool,
     drain_until: Option<Instant>,
     draining: bool,
@@ -61,7 +62,7 @@ impl Desk {
             options,
             pulses,
             registry: Registry::default(),
-            ended: Box::new(heapless::HistoryBuf::new()),
+            ended: VecDeque::with_capacity(ENDED_CALLS_MAX),
             can_keep: true,
             drain_until: None,
             draining: false,
@@ -279,7 +280,10 @@ impl Desk {
     }
 
     fn keep(&mut self, ended: EndedCall, request: Option<RequestId>) {
-        self.ended.write((ended.call_sid, ended.cause));
+        if self.ended.len() == ENDED_CALLS_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((ended.call_sid, ended.cause));
         self.outputs.push_back(Output::Report(Report::CallEnded {
             call_sid: ended.call_sid,
             stream_sid: ended.stream_sid,
