@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -144,7 +145,9 @@ impl Gateway {
         let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());
         let panel_task = tokio::spawn(panel::run(driver, inputs_seen, lamps));
         let overview_task = tokio::spawn(overview.run(snapshot, lamp_inputs));
-        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone()));
+        // Every room that counts registers what it counts here.
+        let figures = Registry::default();
+        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone(), figures));
 
         // Both listeners, last: whoever comes is served.
         let addresses = (public.address(), status.address());

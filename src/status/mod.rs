@@ -6,6 +6,7 @@ pub mod caller;
 pub mod hosts;
 pub mod json;
 pub mod language;
+pub mod metrics;
 pub mod page;
 pub mod routes;
 pub mod snapshot;

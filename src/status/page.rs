@@ -7,7 +7,7 @@ use super::{
     assets,
     caller::{Caller, Shown, Viewer},
     language::Language,
-    snapshot::{CallNow, RecentCall, Snapshot, State},
+    snapshot::{CallNow, RecentCall, Snapshot, State, call_state_word},
     trouble::TroubleCode,
     words,
 };
@@ -247,13 +247,7 @@ impl LiveRow {
         let silence = call.last_media_ago.filter(|ago| call.state == CallState::Streaming && *ago >= SILENCE_SHOWN_MIN);
         let lasts = now.duration_since(call.since).try_into().unwrap_or_default();
         Self {
-            state: match call.state {
-                CallState::AwaitingStream => "awaiting_stream",
-                CallState::Streaming => "streaming",
-                CallState::FallingBack => "falling_back",
-                CallState::Recording => "recording",
-                CallState::Ending => "ending",
-            },
+            state: call_state_word(call.state),
             doing: language.say(words::call_state(call.state)),
             silence: silence.map(|ago| words::duration(language, ago)),
             who: Who::of(&call.from, visit),

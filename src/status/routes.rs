@@ -9,6 +9,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use jiff::tz::TimeZone;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     hosts::{self, Hosts},
     json,
     language::Language,
+    metrics::{self, SnapshotFigures},
     page::{self, Visit},
     snapshot::Snapshot,
 };
@@ -45,13 +47,16 @@ pub struct StatusSite {
     hosts: Hosts,
     access: Access,
     zone: TimeZone,
+    figures: Arc<Registry>,
 }
 
 impl StatusSite {
-    /// The site under the machine's own name, with times in its own zone.
-    pub fn new(settings: &config::Status, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+    /// The site under the machine's own name, with times in its own zone. In `figures` is what every other room counts.
+    pub fn new(settings: &config::Status, snapshot: watch::Receiver<Arc<Snapshot>>, mut figures: Registry) -> Self {
+        figures.register_collector(Box::new(SnapshotFigures(snapshot.clone())));
         Self {
             snapshot,
+            figures: Arc::new(figures),
             hosts: Hosts::new(settings.hosts.iter().map(String::as_str), &hosts::own_name()),
             access: Access::new(settings.password.clone()),
             zone: TimeZone::system(),
@@ -90,7 +95,19 @@ impl StatusSite {
         match route {
             Route::Health => plain(StatusCode::OK, "ok"),
             Route::Asset(asset) => asset_answer(asset, request.uri().query()),
+            Route::Metrics => self.metrics(),
             Route::Page | Route::Status | Route::LogIn => self.for_viewer(route, request),
+        }
+    }
+
+    /// The box's state is shown to everybody, and there is no number of a caller among its figures.
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        match metrics::render(&self.figures) {
+            Ok(text) => content(metrics::CONTENT_TYPE, text),
+            Err(error) => {
+                tracing::error!(%error, "the figures cannot be written");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be shown; see the log")
+            }
         }
     }
 
@@ -140,6 +157,7 @@ enum Route {
     Page,
     LogIn,
     Status,
+    Metrics,
     Health,
     Asset(assets::Asset),
 }
@@ -150,6 +168,7 @@ impl Route {
             "/" => Some(Self::Page),
             "/login" => Some(Self::LogIn),
             "/api/status" => Some(Self::Status),
+            "/metrics" => Some(Self::Metrics),
             "/healthz" => Some(Self::Health),
             _ => path.strip_prefix("/static/status/").and_then(assets::find).map(Self::Asset),
         }
@@ -227,7 +246,7 @@ mod tests {
             hosts: vec!["status.example.co.il".into()],
             ..config::Status::default()
         };
-        StatusSite::new(&settings, snapshot)
+        StatusSite::new(&settings, snapshot, Registry::default())
     }
 
     fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -265,6 +284,9 @@ mod tests {
         assert_eq!(status.headers()[header::CONTENT_TYPE], "application/json");
         assert!(body(status).starts_with('{'));
         assert_eq!(body(get("/healthz")), "ok");
+        let metrics = get("/metrics");
+        assert_eq!(metrics.headers()[header::CONTENT_TYPE], metrics::CONTENT_TYPE);
+        assert!(body(metrics).contains("\nkolbox_active_calls 4\n"));
         assert_eq!(get("/nothing").status(), StatusCode::NOT_FOUND);
         assert_eq!(get("/static/status/../page.css").status(), StatusCode::NOT_FOUND);
     }

@@ -108,6 +108,21 @@ pub struct RecentCall {
     pub synced: bool,
 }
 
+/// Every state that a live call can be in.
+pub const CALL_STATES: [CallState; 5] =
+    [CallState::AwaitingStream, CallState::Streaming, CallState::FallingBack, CallState::Recording, CallState::Ending];
+
+/// The word for a call's state: in style sheets and figures, and the one that `/api/status` has.
+pub fn call_state_word(state: CallState) -> &'static str {
+    match state {
+        CallState::AwaitingStream => "awaiting_stream",
+        CallState::Streaming => "streaming",
+        CallState::FallingBack => "falling_back",
+        CallState::Recording => "recording",
+        CallState::Ending => "ending",
+    }
+}
+
 /// The box in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +201,13 @@ impl Snapshot {
 mod tests {
     use super::*;
     use crate::status::samples;
+
+    #[test]
+    fn a_calls_state_has_one_word_everywhere() {
+        for state in CALL_STATES {
+            assert_eq!(serde_json::to_value(state).unwrap(), call_state_word(state));
+        }
+    }
 
     #[test]
     fn the_state_is_the_worst_that_holds() {
