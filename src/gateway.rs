@@ -30,6 +30,7 @@ use crate::{
         listener::{self, Listener, Peer},
         media_session::MediaOptions,
         media_socket::MediaContext,
+        metrics::ServerMetrics,
         prompts::Prompts,
         public_host::PublicHost,
         rest_client::RestClient,
@@ -88,8 +89,11 @@ impl Gateway {
         let (driver, lamps_fail) = open_lamps(&config)?;
         let acceptor = tls::acceptor(&config.public.tls, &names(&config)).map_err(StartError::Tls)?;
         let limits = listener::Limits::new(config.public.max_connections);
-        let public = bind("public", config.public.listen, acceptor, limits.clone()).await?;
-        let status = bind("status", config.status.listen, None, limits).await?;
+        let metrics = ServerMetrics::default();
+        let public = bind("public", config.public.listen, acceptor, limits).await?;
+        let public = public.counted_by(metrics.connections("public"));
+        let status = bind("status", config.status.listen, None, listener::Limits::status()).await?;
+        let status = status.counted_by(metrics.connections("status"));
 
         // The records: everything else may hand them something.
         let http = HttpClient::new(&Roots::Public, REST_CONNECT_MAX).map_err(StartError::Http)?;
@@ -112,10 +116,12 @@ impl Gateway {
             prompts: prompts.clone(),
             public_host: public_host.clone(),
             recordings: announce_to(keeper.clone()),
+            metrics: metrics.requests.clone(),
             media: MediaContext {
                 options: Arc::new(media_options(&config, &prompts)),
                 pulses: pulses.clone(),
                 spool: Some(spool),
+                metrics: metrics.media.clone(),
             },
         };
         let router = Arc::new(Router::new(&config, behind, router::Limits::default()));
@@ -146,7 +152,8 @@ impl Gateway {
         let panel_task = tokio::spawn(panel::run(driver, inputs_seen, lamps));
         let overview_task = tokio::spawn(overview.run(snapshot, lamp_inputs));
         // Every room that counts registers what it counts here.
-        let figures = Registry::default();
+        let mut figures = Registry::default();
+        metrics.register(&mut figures);
         let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone(), figures));
 
         // Both listeners, last: whoever comes is served.

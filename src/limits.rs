@@ -31,6 +31,21 @@ pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
 /// Time to read a request's body.
 pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
+/// A peer that takes no byte of what is sent to it for this long is given up.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
+/// A peer that reads slowly is given up when an answer is not all written after this long: the longest prompt over a link
+/// of 64 kbit/s.
+pub const ANSWER_UNREAD_MAX: Duration = Duration::from_secs(300);
+/// What the system holds of a connection's unread answer, in bytes (Linux takes twice as much for its own book-keeping);
+/// its default grows to 4 MiB a connection.
+pub const CONNECTION_SEND_BYTES: u32 = 64 * 1024;
+/// Connections that the system may hold ready to be accepted.
+pub const ACCEPT_QUEUE_MAX: u32 = 1024;
+/// Connections of the status listener at once.
+pub const STATUS_CONNECTIONS_MAX: usize = 64;
+/// Those of them that may be closed to make room: the rest is for event streams.
+pub const STATUS_UNSIGNED_MAX: usize = 48;
+
 /// What running requests are given to end when a listener stops.
 pub const FINISH_MAX: Duration = Duration::from_secs(2);
 /// The accept loop's rest after the system refused it a connection (out of descriptors).
@@ -155,6 +170,9 @@ const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
 const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
+const _: () = assert!(STATUS_UNSIGNED_MAX < STATUS_CONNECTIONS_MAX);
+const _: () = assert!(WRITE_STALL_MAX.as_secs() < ANSWER_UNREAD_MAX.as_secs());
+const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 

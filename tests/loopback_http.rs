@@ -17,9 +17,10 @@ use kolbox::{
     server::{
         conversation::ConversationOptions,
         desk_port::{DeskPort, ToDesk},
-        listener::{self, Counts, Listener},
+        listener::{self, Listener},
         media_session::MediaOptions,
         media_socket::MediaContext,
+        metrics::{ConnectionMetrics, MediaMetrics, RequestMetrics},
         prompts::Prompts,
         public_host::PublicHost,
         rest_client::RestClient,
@@ -119,12 +120,14 @@ impl Setup {
                 let _ = announced.send(announcement);
             }),
             media: media_context(),
+            metrics: RequestMetrics::default(),
         };
         let acceptor = tls::acceptor(&config.public.tls, &[]).unwrap();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), acceptor, listener).await.unwrap();
         let address = listener.address().unwrap();
-        let counts = listener.counts();
+        let counts = ConnectionMetrics::default();
+        let listener = listener.counted_by(counts.clone());
         let router = Arc::new(Router::new(&config, behind, router));
         let (stop, stopped) = oneshot::channel::<()>();
         let handler = move |request, peer| {
@@ -150,7 +153,12 @@ impl Setup {
 fn media_context() -> MediaContext {
     let conversation = ConversationOptions { caller_silence: Duration::ZERO, tone: Arc::default(), goodbye: None };
     let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
-    MediaContext { options: Arc::new(options), pulses: Pulses::new(Instant::now()), spool: None }
+    MediaContext {
+        options: Arc::new(options),
+        pulses: Pulses::new(Instant::now()),
+        spool: None,
+        metrics: MediaMetrics::default(),
+    }
 }
 
 fn usual_answer(event: &Event) -> Answer {
@@ -193,7 +201,7 @@ struct Fixture {
     events: mpsc::UnboundedReceiver<Event>,
     questions: mpsc::UnboundedReceiver<oneshot::Sender<Answer>>,
     announcements: mpsc::UnboundedReceiver<Announcement>,
-    counts: Arc<Counts>,
+    counts: ConnectionMetrics,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
     client: HttpClient,
@@ -541,7 +549,7 @@ async fn a_media_socket_keeps_its_place_among_the_connections() {
     socket.write_all(handshake(front.address, &signature).as_bytes()).await.unwrap();
     assert_eq!(status(&read_head(&mut socket).await), 101);
     assert_eq!(read_to_end(&mut front.plain().await).await, "", "closed at once");
-    assert_eq!(front.counts.refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(front.counts.refused.get(), 1);
 }
 
 #[tokio::test]
@@ -551,7 +559,7 @@ async fn connections_over_the_maximum_are_closed_at_once_and_counted() {
     first.write_all(b"GET /healthz HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
     assert_eq!(status(&read_head(&mut first).await), 200);
     assert_eq!(read_to_end(&mut front.plain().await).await, "");
-    assert_eq!(front.counts.refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(front.counts.refused.get(), 1);
 }
 
 #[tokio::test]
@@ -591,7 +599,7 @@ async fn a_header_block_over_its_limits_is_431() {
     assert_eq!(status(&exchange(front.plain().await, long.as_bytes()).await), 431);
     let many = format!("GET /healthz HTTP/1.1\r\nHost: gw\r\n{}\r\n", "X-Many: 1\r\n".repeat(64));
     assert_eq!(status(&exchange(front.plain().await, many.as_bytes()).await), 431);
-    assert_eq!(front.counts.bad_requests.load(std::sync::atomic::Ordering::Relaxed), 2);
+    assert_eq!(front.counts.bad_requests.get(), 2);
 }
 
 #[tokio::test]
@@ -602,7 +610,7 @@ async fn a_header_block_that_does_not_end_closes_the_connection_also_inside_tls(
     let secure = Setup::new().with(|setup| setup.listener.header_read_max = Duration::from_secs(2)).start().await;
     assert_eq!(exchange(secure.secure().await, b"GET /healthz HTTP/1.1\r\nHost: g").await, "");
     for front in [plain, secure] {
-        assert_eq!(front.counts.slow.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(front.counts.closed_slow.get(), 1);
     }
 }
 
@@ -618,7 +626,7 @@ async fn a_handshake_that_does_not_come_or_is_no_tls_closes_the_connection_and_i
     let front = Setup::new().with(|setup| setup.listener.header_read_max = SHORT).start().await;
     assert_eq!(read_to_end(&mut front.plain().await).await, "");
     let _ = exchange(front.plain().await, b"GET /healthz HTTP/1.1\r\nHost: gw\r\n\r\n").await;
-    assert_eq!(front.counts.handshakes_failed.load(std::sync::atomic::Ordering::Relaxed), 2);
+    assert_eq!(front.counts.handshakes_failed.get(), 2);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use kolbox::{
         desk_port::{DeskPort, SocketOrder, ToDesk},
         media_session::MediaOptions,
         media_socket::{self, MediaContext},
+        metrics::MediaMetrics,
     },
     speech::spool::{Spool, SpoolPort},
     twilio::sid::{CallSid, StreamSid},
@@ -61,7 +62,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Loopback<C> {
         let pulses = Pulses::new(epoch);
         let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
         let (port, mut desk) = DeskPort::new(DESK_QUEUE_MAX);
-        let context = MediaContext { options: Arc::new(options), pulses: pulses.clone(), spool };
+        let context = MediaContext {
+            options: Arc::new(options),
+            pulses: pulses.clone(),
+            spool,
+            metrics: MediaMetrics::default(),
+        };
         let task = tokio::spawn(media_socket::run(server, port, context));
         let Some(ToDesk::SocketOpened { orders, .. }) = desk.recv().await else { panic!("not announced") };
         let peer = WebSocketStream::from_raw_socket(client, Role::Client, None).await;

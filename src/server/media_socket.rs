@@ -27,6 +27,7 @@ use tracing::field::display;
 use super::{
     desk_port::{DeskPort, SocketOrder},
     media_session::{MediaOptions, MediaOutput, MediaReport, MediaSession},
+    metrics::MediaMetrics,
 };
 use crate::{
     calls::{Event, Pulses, SocketEnd, SocketId},
@@ -48,6 +49,7 @@ pub struct MediaContext {
     pub pulses: Pulses,
     /// `None`: audio is not kept.
     pub spool: Option<SpoolPort>,
+    pub metrics: MediaMetrics,
 }
 
 /// Serves a connection from its 101 until it is closed. The desk hears of all that concerns it, and last that it is gone.

@@ -25,8 +25,14 @@ pub enum Problem {
     NotFound,
     /// The methods that the path does know.
     Method(&'static str),
-    /// The desk is full, gone or too slow.
-    Unavailable,
+    /// As many webhooks wait for the desk as may wait.
+    DeskFull,
+    /// The desk gave no answer in time.
+    DeskSlow,
+    /// The desk has stopped, or could not keep what its answer would promise.
+    DeskGone,
+    /// The system gives no random bytes for a call's token.
+    NoRandom,
 }
 
 impl Problem {
@@ -42,7 +48,9 @@ impl Problem {
             Self::BodyTooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n"),
             Self::NotFound => text(StatusCode::NOT_FOUND, "not found\n"),
             Self::Method(_) => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
-            Self::Unavailable => text(StatusCode::SERVICE_UNAVAILABLE, "try again\n"),
+            Self::DeskFull | Self::DeskSlow | Self::DeskGone | Self::NoRandom => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "try again\n")
+            }
         };
         let headers = response.headers_mut();
         match self {
@@ -55,6 +63,26 @@ impl Problem {
             _ => {}
         }
         response
+    }
+
+    /// Its name among the figures.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host",
+            Self::Handshake(_) => "handshake",
+            Self::Signature => "signature",
+            Self::Form(Refused::Form(_)) => "form",
+            Self::Form(Refused::ForeignAccount) => "foreign_account",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyBroken => "body_broken",
+            Self::NotFound => "not_found",
+            Self::Method(_) => "method",
+            Self::DeskFull => "desk_full",
+            Self::DeskSlow => "desk_slow",
+            Self::DeskGone => "desk_gone",
+            Self::NoRandom => "no_random",
+        }
     }
 }
 
@@ -79,7 +107,10 @@ impl fmt::Display for Problem {
             Self::BodyBroken => f.write_str("the body broke off"),
             Self::NotFound => f.write_str("no such route or file"),
             Self::Method(allowed) => write!(f, "the route takes {allowed}"),
-            Self::Unavailable => f.write_str("the desk gave no answer"),
+            Self::DeskFull => f.write_str("too many webhooks wait for the desk"),
+            Self::DeskSlow => f.write_str("the desk gave no answer in time"),
+            Self::DeskGone => f.write_str("the desk gave no answer"),
+            Self::NoRandom => f.write_str("the system gives no random bytes"),
         }
     }
 }

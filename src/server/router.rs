@@ -19,11 +19,12 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     admission::{self, Admission},
-    desk_port::DeskPort,
+    desk_port::{AskError, DeskPort},
     documents::{Documents, MEDIA_PATH, PROMPTS_PATH},
     handshake,
     listener::{Peer, Seat},
     media_socket::{self, MediaContext},
+    metrics::RequestMetrics,
     problem::{Problem, text},
     prompts::Prompts,
     public_host::{Origin, PublicHost},
@@ -57,6 +58,7 @@ pub struct Behind {
     pub public_host: Arc<PublicHost>,
     pub recordings: RecordingHook,
     pub media: MediaContext,
+    pub metrics: RequestMetrics,
 }
 
 /// What one request may take.
@@ -112,9 +114,11 @@ impl Router {
         let answered = self.answer(parts, body, peer, &mut call_sid).await;
         let response = answered.unwrap_or_else(|problem| {
             tracing::debug!(%method, path, %problem, "request refused");
+            self.behind.metrics.note_refusal(problem.reason());
             problem.response()
         });
         let status = response.status().as_u16();
+        self.behind.metrics.note_answer(route_name(&path), status);
         let ms = began.elapsed().as_millis() as u64;
         tracing::info!(event = "RES", %method, path, status, ms, call_sid = call_sid.map(tracing::field::display));
         response
@@ -140,18 +144,18 @@ impl Router {
                 let (form, origin) = (Form::parse(&bytes), origin.map_err(Problem::Host)?);
                 // The query of a POST counts as part of the signed URL only.
                 let signed = if admission::is_form(&parts.headers) { Body::Form(&form) } else { Body::Raw(&bytes) };
-                self.admit(&parts, &origin, signed, false)?;
+                self.admit(&parts, &origin, signed, false, &peer.seat)?;
                 self.webhook(webhook, &form, &origin, call_sid).await
             }
             (&Method::GET, _, Some(webhook)) if webhook.takes_get() => {
                 let origin = origin.map_err(Problem::Host)?;
-                self.admit(&parts, &origin, Body::None, false)?;
+                self.admit(&parts, &origin, Body::None, false, &peer.seat)?;
                 let form = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
                 self.webhook(webhook, &form, &origin, call_sid).await
             }
             (&Method::GET, MEDIA_PATH | MEDIA_PATH_SLASH, _) => {
                 let response = handshake::accept(&parts).map_err(Problem::Handshake)?;
-                self.admit(&parts, &origin.map_err(Problem::Host)?, Body::None, true)?;
+                self.admit(&parts, &origin.map_err(Problem::Host)?, Body::None, true, &peer.seat)?;
                 self.open_socket(parts, peer.seat);
                 Ok(response)
             }
@@ -179,7 +183,10 @@ impl Router {
             Webhook::Asks(question) => {
                 let token = fresh_token(question)?;
                 let asked = desk.ask(|request| question.event(request, facts, form, token));
-                self.in_time(asked).await?.map_err(|_| Problem::Unavailable)?
+                self.in_time(asked).await?.map_err(|error| match error {
+                    AskError::Full => Problem::DeskFull,
+                    AskError::Gone => Problem::DeskGone,
+                })?
             }
             Webhook::Tells(news) => {
                 if let (News::StreamStatus, Some(error)) = (news, form.first("StreamError")) {
@@ -195,7 +202,7 @@ impl Router {
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Problem> {
-        tokio::time::timeout(self.limits.desk_answer_max, answer).await.map_err(|_| Problem::Unavailable)
+        tokio::time::timeout(self.limits.desk_answer_max, answer).await.map_err(|_| Problem::DeskSlow)
     }
 
     async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
@@ -211,12 +218,14 @@ impl Router {
         }
     }
 
-    /// Lets nothing happen for a request without a valid signature; learns the host from one with it.
-    fn admit(&self, parts: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool) -> Result<(), Problem> {
+    /// Lets nothing happen for a request without a valid signature; learns the host from one with it, and keeps its
+    /// connection from being closed to make room.
+    fn admit(&self, parts: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool, seat: &Seat) -> Result<(), Problem> {
         if !self.admission.admits(parts, origin, body, upgrade) {
             return Err(Problem::Signature);
         }
         self.behind.public_host.note_validated(origin);
+        seat.sign();
         Ok(())
     }
 
@@ -253,11 +262,11 @@ fn fresh_token(question: Question) -> Result<StreamToken, Problem> {
     if question == Question::IncomingCall {
         getrandom::fill(&mut bytes).map_err(|error| {
             tracing::error!(%error, "the system gives no random bytes");
-            Problem::Unavailable
+            Problem::NoRandom
         })?;
     }
     let text = URL_SAFE_NO_PAD.encode(bytes);
-    text.as_str().try_into().map(StreamToken).map_err(|_| Problem::Unavailable)
+    text.as_str().try_into().map(StreamToken).map_err(|_| Problem::NoRandom)
 }
 
 fn unknown(path: &str, webhook: Option<Webhook>) -> Problem {
@@ -266,6 +275,19 @@ fn unknown(path: &str, webhook: Option<Webhook>) -> Problem {
         None if path == MEDIA_PATH || path == MEDIA_PATH_SLASH => Problem::Method("GET"),
         None if path == "/healthz" || path.starts_with(PROMPTS_PATH) => Problem::Method("GET, HEAD"),
         None => Problem::NotFound,
+    }
+}
+
+/// A path's name among the figures: one of a fixed list, whatever strangers ask for.
+fn route_name(path: &str) -> &'static str {
+    const WEBHOOKS: [&str; 6] =
+        ["incoming_call", "stream_ended", "stream_status", "handle_recording", "recording_status", "call_status"];
+    let webhook = path.strip_prefix("/webhook/").and_then(|name| WEBHOOKS.into_iter().find(|known| *known == name));
+    match path {
+        MEDIA_PATH | MEDIA_PATH_SLASH => "media",
+        "/healthz" => "healthz",
+        _ if path.starts_with(PROMPTS_PATH) => "prompt",
+        _ => webhook.unwrap_or("other"),
     }
 }
 

@@ -51,7 +51,7 @@ where
     H: Fn(Request<Bytes>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let listener = Listener::bind(address, None, Limits::new(CONNECTIONS_MAX)).await?;
+    let listener = Listener::bind(address, None, Limits::among_friends(CONNECTIONS_MAX)).await?;
     let address = listener.address()?;
     let whole = move |request: Request<Incoming>, _| {
         let handler = handler.clone();
