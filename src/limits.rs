@@ -57,6 +57,15 @@ pub const HOST_BYTES_MAX: usize = 260;
 /// after 15 s.
 pub const DESK_ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// How often the log explains why signatures are refused, for each reason; the others between are counted.
+pub const SIGNATURE_EXPLAINED_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked for what a refused signature was made for: some hundred signatures are computed each time.
+pub const SIGNATURE_DOUBTED_EVERY: Duration = Duration::from_secs(1);
+/// A body beyond this, in bytes, is not looked into for it (Twilio's forms have one or two KiB).
+pub const SIGNATURE_DOUBT_BODY_BYTES_MAX: usize = 8 * 1024;
+/// Names of a query's parameters in a log line; the rest is left out.
+pub const LOGGED_NAMES_MAX: usize = 12;
+
 /// What a peer wrote (a path, an error's text) is cut here in the log, in characters.
 pub const LOGGED_TEXT_CHARS_MAX: usize = 200;
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::party::Party;
 use crate::{
-    limits::{PARTY_BYTES_MAX, TOKEN_BYTES},
+    limits::TOKEN_BYTES,
     twilio::{
         rest::{CallLookup, UpdateOutcome},
         sid::{CallSid, RecordingSid, StreamSid},
@@ -51,9 +52,6 @@ pub struct StreamKey {
     /// How many streams and calls this slot has had.
     pub generation: u32,
 }
-
-/// A caller or callee as Twilio names it; cut at [`PARTY_BYTES_MAX`].
-pub type Party = heapless::String<PARTY_BYTES_MAX>;
 
 /// The secret that a stream's `start` must carry, made for one call alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -353,6 +351,45 @@ impl RestTrouble {
             UpdateOutcome::Refused { code } => Some(Self::Refused { code }),
             UpdateOutcome::Unavailable | UpdateOutcome::TimedOut => Some(Self::Unreachable),
             UpdateOutcome::Accepted | UpdateOutcome::CallOver | UpdateOutcome::Throttled { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_the_desk_and_comes_from_it_prints_neither_numbers_nor_tokens() {
+        let (from, to) = (Party::new("+972501234567"), Party::new("+97231234568"));
+        let (direction, now) = (Direction::Inbound, Instant::now());
+        let facts = CallFacts {
+            call_sid: CallSid::from_number(1),
+            from: from.clone(),
+            to: to.clone(),
+            direction,
+            status: None,
+        };
+        let ended = EndedCall {
+            call_sid: facts.call_sid,
+            stream_sid: None,
+            from,
+            to,
+            direction,
+            answered_at: now,
+            ended_at: now,
+            cause: EndCause::MaxDuration,
+            fallback: None,
+            had_media: false,
+        };
+        let token = StreamToken("0123456789abcdefghijkl".try_into().unwrap());
+        let event = Event::VoiceRequested { request: RequestId(1), facts, token: token.clone() };
+        let answer = Answer::Stream { call_sid: ended.call_sid, token };
+        let record = Output::KeepRecord { ended: Box::new(ended), request: None };
+        let printed = format!("{event:?} {answer:?} {record:?}");
+        assert!(printed.contains("…567") && printed.contains("…568"), "{printed}");
+        for secret in ["1234567", "1234568", "0123456789abcdefghijkl"] {
+            assert!(!printed.contains(secret), "{secret}: {printed}");
         }
     }
 }

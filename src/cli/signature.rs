@@ -11,7 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{ConfigOption, FAILED, UNUSABLE};
 use crate::twilio::{
-    signature::{Body, Scheme, UrlForms, body_sha256, verify},
+    signature::{Body, UrlParts, verify},
+    signature_doubt::{self, Doubt, OtherHost, Reason},
     webhook::Form,
 };
 
@@ -42,10 +43,20 @@ pub struct SignatureArguments {
 
 /// A request as it was given.
 struct Question<'a> {
-    url: &'a str,
+    url: UrlParts<'a>,
     websocket: bool,
     body: Body<'a>,
     signature: &'a str,
+    /// `public.host`, where the configuration was read.
+    public_host: Option<&'a str>,
+}
+
+/// What there is to check with.
+struct Keys {
+    /// With where they come from.
+    tokens: Vec<(&'static str, SecretString)>,
+    /// `public.host`, where the configuration was read.
+    public_host: Option<String>,
 }
 
 /// What is to be said about it.
@@ -57,8 +68,8 @@ struct Answer {
 
 /// Answers on stdout: 0 when the signature is valid, 1 when it is not.
 pub fn run(arguments: &SignatureArguments) -> ExitCode {
-    let tokens = match tokens(arguments) {
-        Ok(tokens) => tokens,
+    let keys = match keys(arguments) {
+        Ok(keys) => keys,
         Err(code) => return code,
     };
     let form = arguments.form.as_ref().map(|form| Form::parse(form.as_bytes()));
@@ -71,12 +82,21 @@ pub fn run(arguments: &SignatureArguments) -> ExitCode {
         (None, Some(bytes)) => Body::Raw(bytes),
         (None, None) => Body::None,
     };
-    let Some(url) = with_scheme(&arguments.url, arguments.websocket) else {
-        anstream::eprintln!("kolbox: --url must begin with https://, http://, wss:// or ws://");
-        return ExitCode::from(UNUSABLE);
+    let url = match UrlParts::parse(&arguments.url) {
+        Ok(url) => url,
+        Err(error) => {
+            anstream::eprintln!("kolbox: --url: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
     };
-    let tokens: Vec<_> = tokens.iter().map(|(name, token)| (*name, token.expose_secret())).collect();
-    let question = Question { url: &url, websocket: arguments.websocket, body, signature: &arguments.signature };
+    let question = Question {
+        url: if arguments.websocket { UrlParts { scheme: url.scheme.websocket(), ..url } } else { url },
+        websocket: arguments.websocket || url.scheme == url.scheme.websocket(),
+        body,
+        signature: arguments.signature.trim(),
+        public_host: keys.public_host.as_deref(),
+    };
+    let tokens: Vec<_> = keys.tokens.iter().map(|(name, token)| (*name, token.expose_secret())).collect();
     let answer = answer(&question, &tokens);
     for line in &answer.lines {
         anstream::println!("{line}");
@@ -84,12 +104,13 @@ pub fn run(arguments: &SignatureArguments) -> ExitCode {
     if answer.valid { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
-/// The tokens to try, with where they come from. One from the environment needs no configuration that can be used.
-fn tokens(arguments: &SignatureArguments) -> Result<Vec<(&'static str, SecretString)>, ExitCode> {
+/// What to check with. A token from the environment needs no configuration that can be used.
+fn keys(arguments: &SignatureArguments) -> Result<Keys, ExitCode> {
     if let Some(token) = arguments.auth_token.clone().filter(|token| !token.expose_secret().is_empty()) {
-        return Ok(vec![("TWILIO_AUTH_TOKEN", token)]);
+        return Ok(Keys { tokens: vec![("TWILIO_AUTH_TOKEN", token)], public_host: None });
     }
-    let twilio = arguments.config.load()?.twilio;
+    let config = arguments.config.load()?;
+    let twilio = config.twilio;
     let tokens =
         [("twilio.auth_token", twilio.auth_token), ("twilio.auth_token_secondary", twilio.auth_token_secondary)];
     let tokens: Vec<_> = tokens.into_iter().filter(|(_, token)| !token.expose_secret().is_empty()).collect();
@@ -97,7 +118,7 @@ fn tokens(arguments: &SignatureArguments) -> Result<Vec<(&'static str, SecretStr
         anstream::eprintln!("kolbox: there is no token to check with: set TWILIO_AUTH_TOKEN or twilio.auth_token");
         return Err(ExitCode::from(UNUSABLE));
     }
-    Ok(tokens)
+    Ok(Keys { tokens, public_host: config.public.host })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ExitCode> {
@@ -107,22 +128,8 @@ fn read(path: &Path) -> Result<Vec<u8>, ExitCode> {
     })
 }
 
-/// The URL with the scheme that is signed; `None` if it has none that Twilio uses.
-fn with_scheme(url: &str, websocket: bool) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let given = Scheme::parse(scheme)?;
-    let meant = given.websocket();
-    if !websocket || meant == given {
-        return Some(url.to_owned());
-    }
-    Some(format!("{}://{rest}", meant.as_str()))
-}
-
 fn answer(question: &Question<'_>, tokens: &[(&str, &str)]) -> Answer {
-    let forms = match UrlForms::of_url(question.url) {
-        Ok(forms) => forms,
-        Err(error) => return Answer { valid: false, lines: vec!["invalid".to_owned(), format!("  {error}")] },
-    };
+    let forms = question.url.forms();
     let keys: Vec<_> = tokens.iter().map(|(_, token)| *token).collect();
     if let Some(found) = verify(&keys, forms.urls(), question.body, question.signature) {
         let url = forms.urls().get(found.url_form_index).map_or("", String::as_str);
@@ -137,73 +144,40 @@ fn answer(question: &Question<'_>, tokens: &[(&str, &str)]) -> Answer {
     let tried = forms.urls().iter().enumerate();
     lines.extend(tried.map(|(index, url)| format!("  tried: {url} ({})", forms.explain(index))));
     lines.extend(tokens.iter().map(|(name, _)| format!("  with: {name}")));
-    lines.extend(advice(question, &keys).into_iter().map(|advice| format!("  change: {advice}")));
+    let public_host = question.public_host.map(|host| OtherHost {
+        host,
+        named_by: "public.host",
+        remedy: "the box checks with public.host: give --url with it to see what the box sees",
+    });
+    let found = signature_doubt::explain(&Doubt {
+        signature: Some(question.signature),
+        urls: &[question.url],
+        body: question.body,
+        tokens,
+        other_hosts: public_host.as_slice(),
+        path_prefix: None,
+        accounts: (None, None),
+    });
+    lines.push(format!("  cause: {}", found.cause));
+    lines.extend(found.changes.iter().map(|change| format!("  change: {change}")));
+    if matches!(question.body, Body::None) && !question.websocket && found.reason == Reason::Unexplained {
+        lines.push("  change: if it was a POST, give its body with --form, or with --body for JSON".to_owned());
+    }
     Answer { valid: false, lines }
-}
-
-/// What to change: first what can be shown to be the cause, else what it usually is.
-fn advice(question: &Question<'_>, keys: &[&str]) -> Vec<String> {
-    if !is_signature(question.signature) {
-        return vec!["the signature is not 28 characters of base64 that end with =: it was cut or altered".to_owned()];
-    }
-    if let Body::Raw(bytes) = question.body {
-        let hash = body_sha256(bytes);
-        if !question.url.contains(&hash) {
-            return vec![format!("the URL must carry bodySHA256={hash}, as Twilio requested it: body and URL differ")];
-        }
-    }
-    if let Some(cause) = cause(question, keys) {
-        return vec![cause];
-    }
-    let mut advice = vec![
-        "compare the token with the account's primary one in Twilio's console (a subaccount has its own)".to_owned(),
-        "use the URL exactly as it is entered at Twilio: scheme, name, path, query, upper and lower case".to_owned(),
-    ];
-    match question.body {
-        Body::Form(_) => advice.push("use the raw body, with every parameter and still percent-encoded".to_owned()),
-        Body::None if question.websocket => {}
-        Body::None => advice.push("if it was a POST, give its body with --form, or --body for JSON".to_owned()),
-        Body::Raw(_) => {}
-    }
-    advice
-}
-
-/// Tries what is often mixed up, and says so when just that makes the signature valid.
-fn cause(question: &Question<'_>, keys: &[&str]) -> Option<String> {
-    let is_valid = |url: &str, body: Body<'_>| {
-        UrlForms::of_url(url).is_ok_and(|forms| verify(keys, forms.urls(), body, question.signature).is_some())
-    };
-    if !matches!(question.body, Body::None) && is_valid(question.url, Body::None) {
-        return Some("leave the body out: it was signed without one, as a GET or a handshake is".to_owned());
-    }
-    let (scheme, rest) = question.url.split_once("://")?;
-    for other in ["https", "http", "wss", "ws"].into_iter().filter(|other| !other.eq_ignore_ascii_case(scheme)) {
-        if is_valid(&format!("{other}://{rest}"), question.body) {
-            return Some(format!("it was signed for {other}://, not for {scheme}://"));
-        }
-    }
-    let (path, query) = question.url.split_once('?').unwrap_or((question.url, ""));
-    let slash = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
-    let slash = if query.is_empty() { slash } else { format!("{slash}?{query}") };
-    is_valid(&slash, question.body).then(|| format!("it was signed for {slash}: mind the final slash"))
-}
-
-fn is_signature(text: &str) -> bool {
-    text.len() == 28
-        && text.ends_with('=')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twilio::signature::sign;
+    use crate::twilio::signature::{body_sha256, sign};
 
     const URL: &str = "https://gw.example.co.il/webhook/incoming_call";
     const TOKENS: [(&str, &str); 2] = [("twilio.auth_token", "new"), ("twilio.auth_token_secondary", "old")];
 
     fn ask(url: &str, body: Body<'_>, signature: &str) -> Answer {
-        answer(&Question { url, websocket: false, body, signature }, &TOKENS)
+        let url = UrlParts::parse(url).unwrap();
+        let public_host = Some("gw.example.co.il");
+        answer(&Question { url, websocket: false, body, signature, public_host }, &TOKENS)
     }
 
     #[test]
@@ -223,35 +197,39 @@ mod tests {
         assert!(!answer.valid);
         assert_eq!(answer.lines[0], "invalid");
         let text = answer.lines.join("\n");
-        for part in [&format!("tried: {URL} (as given)"), "il:443/webhook", "with: twilio.auth_token", "--form"] {
+        for part in [
+            &format!("  tried: {URL} (as given)"),
+            "il:443/webhook",
+            "  with: twilio.auth_token_secondary",
+            "  cause: ",
+            "  change: compare twilio.auth_token",
+            "--form",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(!text.contains("another account") && !text.contains("new"), "{text}");
+        assert!(!text.contains("of another") && !text.contains(&signature), "{text}");
     }
 
     #[test]
     fn what_was_mixed_up_is_named() {
         let form = Form::parse(b"A=1");
         for (signature, expected) in [
-            (sign("new", URL, None), "leave the body out"),
-            (sign("new", &URL.replace("https", "http"), Some(&form)), "signed for http://, not for https://"),
+            (sign("new", URL, None), "without a body"),
+            (sign("new", &URL.replace("https", "http"), Some(&form)), "with http://, not with https://"),
             (sign("new", &format!("{URL}/"), Some(&form)), "mind the final slash"),
             ("c2hvcnQ=".to_owned(), "28 characters"),
         ] {
             let answer = ask(URL, Body::Form(&form), &signature);
-            let advice: Vec<_> = answer.lines.iter().filter(|line| line.contains("change:")).collect();
-            assert_eq!(advice.len(), 1, "{advice:?}");
-            assert!(advice[0].contains(expected), "{advice:?}");
+            let causes: Vec<_> = answer.lines.iter().filter(|line| line.contains("cause:")).collect();
+            assert!(causes.len() == 1 && causes[0].contains(expected), "{expected}: {causes:?}");
         }
     }
 
     #[test]
-    fn a_handshake_is_checked_as_wss() {
-        let url = with_scheme("https://gw.example.co.il/ws/twilio-media", true).unwrap();
-        let signature = sign("new", "wss://gw.example.co.il/ws/twilio-media/", None);
-        assert!(ask(&url, Body::None, &signature).valid);
-        assert_eq!(with_scheme("gopher://x", true), None);
-        assert_eq!(with_scheme(URL, false).as_deref(), Some(URL));
+    fn the_configured_name_is_tried_beside_the_given_one() {
+        let answer = ask("https://127.0.0.1:8443/webhook/incoming_call", Body::None, &sign("new", URL, None));
+        let text = answer.lines.join("\n");
+        assert!(text.contains("the one of public.host") && text.contains("give --url with it"), "{text}");
     }
 
     #[test]
@@ -261,6 +239,6 @@ mod tests {
         let signature = sign("new", &url, None);
         assert!(ask(&url, Body::Raw(body), &signature).valid);
         let other = ask(&url, Body::Raw(b"{\"a\":2}"), &signature);
-        assert!(!other.valid && other.lines.join("\n").contains("body and URL differ"), "{other:?}");
+        assert!(!other.valid && other.lines.join("\n").contains("the body is another one"), "{other:?}");
     }
 }

@@ -109,7 +109,7 @@ impl Overview {
         let since: Timestamp = self.clock.wall(call.since);
         CallNow {
             call_sid: call.call_sid.to_string(),
-            from: Caller::new(call.from.as_str()),
+            from: Caller::new(call.from.whole()),
             state: call.state,
             since,
             last_media_ago: call.last_media.map(|heard| now.saturating_duration_since(heard)),
@@ -143,7 +143,7 @@ fn recent_call(call: transcripts::RecentCall) -> RecentCall {
     RecentCall {
         id: call.id.to_string(),
         call_sid: call.call_sid.to_string(),
-        from: Caller::new(call.from),
+        from: Caller::new(call.from.whole()),
         started_at: call.started_at,
         lasted: Duration::from_millis(call.duration_ms),
         outcome: call.outcome,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::calls::party;
+
 /// Who looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Viewer {
@@ -38,9 +40,6 @@ const WITHHELD: [&str; 5] = [
     "+8656696",     // UNKNOWN
 ];
 
-/// Below this many digits, three of them would tell too much.
-const MASKED_DIGITS_MIN: usize = 7;
-
 impl Caller {
     pub fn new(from: impl Into<String>) -> Self {
         Self(from.into())
@@ -55,11 +54,7 @@ impl Caller {
         if viewer == Viewer::Staff {
             return Shown::Whole(from);
         }
-        let digits = from.strip_prefix('+').unwrap_or(from);
-        if digits.len() < MASKED_DIGITS_MIN || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Shown::Hidden;
-        }
-        digits.get(digits.len() - 3..).map_or(Shown::Hidden, Shown::EndsIn)
+        party::ending(from).map_or(Shown::Hidden, Shown::EndsIn)
     }
 }
 

@@ -177,7 +177,7 @@ fn a_long_record_is_kept_whole_through_every_state() {
     on_each_store(|open| {
         let mut store = open();
         let mut long = record(1);
-        long.text = "הודעה ארוכה ".repeat(5_000);
+        long.text.0 = "הודעה ארוכה ".repeat(5_000);
         store.put_draft(&long).unwrap();
         store.put_final(&long).unwrap();
         store.put_final(&record(2)).unwrap();

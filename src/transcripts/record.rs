@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use ulid::Ulid;
 
 use crate::{
-    calls::{EndedCall, FallbackReason},
+    calls::{EndedCall, FallbackReason, Party},
     twilio::{
         sid::{CallSid, RecordingSid, StreamSid},
         webhook::Direction,
@@ -49,8 +49,8 @@ pub struct Record {
     pub stream_sid: Option<StreamSid>,
     pub recording_sid: Option<RecordingSid>,
     /// As Twilio named them.
-    pub from: String,
-    pub to: String,
+    pub from: Party,
+    pub to: Party,
     pub direction: Direction,
     pub source: Source,
     pub outcome: Outcome,
@@ -63,7 +63,7 @@ pub struct Record {
     pub language: String,
     /// What turned speech into text; `none` if nothing did.
     pub engine: String,
-    pub text: String,
+    pub text: Words,
     pub segments: Vec<Segment>,
     pub fallback: FallbackNote,
     #[serde(rename = "box")]
@@ -91,13 +91,24 @@ pub enum Outcome {
     Untranscribed,
 }
 
+/// What a caller said. `Debug` tells its length alone, so that no log line prints a word of it by accident.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Words(pub String);
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Words({} characters)", self.0.chars().count())
+    }
+}
+
 /// One final piece of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// From the begin of the sound.
     pub start_ms: u64,
     pub end_ms: u64,
-    pub text: String,
+    pub text: Words,
 }
 
 /// Why and when the call was sent to the recorder; both `null` if it never was.
@@ -142,8 +153,8 @@ impl Record {
             call_sid: ended.call_sid,
             stream_sid: ended.stream_sid,
             recording_sid: None,
-            from: ended.from.as_str().to_owned(),
-            to: ended.to.as_str().to_owned(),
+            from: ended.from.clone(),
+            to: ended.to.clone(),
             direction: ended.direction,
             source: Source::Stream,
             // Without an engine, sound is all that is known.
@@ -153,7 +164,7 @@ impl Record {
             duration_ms: ended.ended_at.saturating_duration_since(ended.answered_at).as_millis() as u64,
             language: language.to_owned(),
             engine: "none".to_owned(),
-            text: String::new(),
+            text: Words::default(),
             segments: Vec::new(),
             fallback: FallbackNote {
                 reason: ended.fallback.map(|fallback| fallback.reason),
@@ -265,8 +276,8 @@ pub(crate) mod samples {
         EndedCall {
             call_sid: CallSid::from_number(number),
             stream_sid: had_media.then(|| StreamSid::from_number(number)),
-            from: "+972501234567".try_into().unwrap(),
-            to: "+97231234567".try_into().unwrap(),
+            from: Party::new("+972501234567"),
+            to: Party::new("+97231234567"),
             direction: Direction::Inbound,
             answered_at,
             ended_at: answered_at + Duration::from_millis(41_230),
@@ -324,6 +335,16 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_prints_neither_whole_numbers_nor_words() {
+        let mut record = record(1);
+        record.text = Words("call me at nine".into());
+        record.segments = vec![Segment { start_ms: 0, end_ms: 900, text: record.text.clone() }];
+        let printed = format!("{record:?}");
+        assert!(printed.contains("from: Party(…567)") && printed.contains("Words(15 characters)"), "{printed}");
+        assert!(!printed.contains("1234567") && !printed.contains("nine"), "{printed}");
     }
 
     #[test]

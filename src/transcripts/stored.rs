@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_long_record_is_cut_into_parts_that_sled_keeps_in_its_one_file() {
         let mut long = record(5);
-        long.text = "שלום ".repeat(20_000);
+        long.text.0 = "שלום ".repeat(20_000);
         let parts = encode(Some(Sequence(3)), State::Unsynced, &long).unwrap();
         assert!(parts.len() > 10 && parts.iter().all(|part| part.len() <= STORED_VALUE_BYTES_MAX));
         assert_eq!(decode_all(&parts).unwrap().record, long);
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn a_record_beyond_every_bound_is_refused_not_cut() {
         let mut endless = record(5);
-        endless.text = "x".repeat(RECORD_PARTS_MAX * STORED_VALUE_BYTES_MAX);
+        endless.text.0 = "x".repeat(RECORD_PARTS_MAX * STORED_VALUE_BYTES_MAX);
         assert!(encode(Some(Sequence(3)), State::Unsynced, &endless).is_err());
     }
 

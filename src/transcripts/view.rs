@@ -8,7 +8,11 @@ use super::{
     record::{Outcome, Record, Source, TranscriptId},
     stored::{State, Stored},
 };
-use crate::{calls::FallbackReason, limits::RECENT_CALLS_MAX, twilio::sid::CallSid};
+use crate::{
+    calls::{FallbackReason, Party},
+    limits::RECENT_CALLS_MAX,
+    twilio::sid::CallSid,
+};
 
 /// What is known of the records at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,8 +56,7 @@ pub struct SyncError {
 pub struct RecentCall {
     pub id: TranscriptId,
     pub call_sid: CallSid,
-    /// A whole number: to be hidden from those who may not see it.
-    pub from: String,
+    pub from: Party,
     pub started_at: Timestamp,
     pub duration_ms: u64,
     pub outcome: Outcome,

@@ -447,7 +447,7 @@ mod tests {
             Box::new(move || Ok(Box::new(crate::transcripts::sled_store::SledStore::open(&path)?)));
         let (port, thread) = StorePort::start(reopen().unwrap(), reopen, Duration::from_millis(1)).unwrap();
         let mut endless = record(1);
-        endless.text = "x".repeat(5 << 20);
+        endless.text.0 = "x".repeat(5 << 20);
         let refused = port.change(Change::PutFinal(Box::new(endless))).await;
         let kept = port.change(put(2)).await;
         assert!(matches!(refused.await.unwrap(), Err(NotKept::Never(_))));

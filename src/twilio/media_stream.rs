@@ -31,8 +31,9 @@ pub enum Inbound<'a> {
     Unknown,
 }
 
-/// What a stream says of itself when it begins. Only a parsed message makes one.
-#[derive(Debug, Clone, PartialEq)]
+/// What a stream says of itself when it begins. Only a parsed message makes one. `Debug` leaves the parameters out: the
+/// stream's token is among them.
+#[derive(Clone, PartialEq)]
 pub struct Start<'a> {
     pub stream_sid: StreamSid,
     pub call_sid: CallSid,
@@ -43,6 +44,15 @@ pub struct Start<'a> {
     /// Whether the audio is mono μ-law at 8 kHz, which is all that is documented; true also when it is not said.
     pub is_ulaw_8k_mono: bool,
     handle: StreamHandle,
+}
+
+impl fmt::Debug for Start<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream_sid, call_sid, account_sid, is_ulaw_8k_mono, .. } = self;
+        let mut shown = f.debug_struct("Start");
+        shown.field("stream_sid", stream_sid).field("call_sid", call_sid).field("account_sid", account_sid);
+        shown.field("is_ulaw_8k_mono", is_ulaw_8k_mono).finish_non_exhaustive()
+    }
 }
 
 impl Start<'_> {

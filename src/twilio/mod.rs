@@ -5,5 +5,6 @@ pub mod media_stream_peer;
 pub mod rest;
 pub mod sid;
 pub mod signature;
+pub mod signature_doubt;
 pub mod twiml;
 pub mod webhook;

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, iter,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -152,12 +152,12 @@ impl Scheme {
 ///
 /// | part | forms | why |
 /// | --- | --- | --- |
+/// | host | as given; in lower case | a name's case means nothing, and URL parsers write it small |
 /// | port | as given; none; the scheme's default | Twilio drops the port of voice requests over HTTPS and keeps it over HTTP; its libraries also try the default port |
 /// | path (WebSocket only) | as received; with a final `/` added (or taken away where there is one) | docs: Security, upgrades may be signed with a trailing slash |
 /// | query | as received; normalised as the WHATWG URL standard does (`'` as `%27`, and the like) | twilio-node signs what its URL parser prints |
 ///
-/// User name and password are in none of them (Twilio drops them), and no fragment (it never reaches a server). The host
-/// keeps its case. All forms name the same place, so that trying them makes no other request valid.
+/// User name and password are in none of them (Twilio drops them), and no fragment (it never reaches a server). All forms name the same place, so that trying them makes no other request valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlForms {
     urls: Vec<String>,
@@ -167,6 +167,7 @@ pub struct UrlForms {
 /// In what a form differs from the URL as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Changes {
+    host: Option<&'static str>,
     port: Option<&'static str>,
     slash: Option<&'static str>,
     query: Option<&'static str>,
@@ -192,6 +193,39 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
+/// A URL in the parts that its forms differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UrlParts<'a> {
+    pub scheme: Scheme,
+    /// With its port, if it has one.
+    pub host: &'a str,
+    /// Path and query: the request target, untouched.
+    pub target: &'a str,
+}
+
+impl<'a> UrlParts<'a> {
+    /// The parts of a whole URL, as somebody typed it: without user name, password and fragment.
+    ///
+    /// # Errors
+    /// When it has no scheme that Twilio uses, or no host.
+    pub fn parse(url: &'a str) -> Result<Self, UrlError> {
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
+        let scheme = Scheme::parse(scheme).ok_or(UrlError::Scheme)?;
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        if host.is_empty() {
+            return Err(UrlError::Host);
+        }
+        Ok(Self { scheme, host, target })
+    }
+
+    /// Every form of this URL.
+    pub fn forms(self) -> UrlForms {
+        UrlForms::new(self.scheme, self.host, self.target)
+    }
+}
+
 impl UrlForms {
     /// The forms of `scheme://host/path?query`: `host` is the public one, with its port if it has one, and
     /// `path_and_query` the request target, untouched.
@@ -199,9 +233,12 @@ impl UrlForms {
         let mut forms = Self { urls: Vec::new(), changes: Vec::new() };
         for (query_change, target) in query_forms(path_and_query) {
             for (slash_change, target) in slash_forms(scheme, &target) {
-                for (port_change, host) in port_forms(scheme, host) {
-                    let changes = Changes { port: port_change, slash: slash_change, query: query_change };
-                    forms.add(format!("{}://{host}{target}", scheme.as_str()), changes);
+                for (host_change, name) in name_forms(host) {
+                    for (port_change, host) in port_forms(scheme, &name) {
+                        let changes =
+                            Changes { host: host_change, port: port_change, slash: slash_change, query: query_change };
+                        forms.add(format!("{}://{host}{target}", scheme.as_str()), changes);
+                    }
                 }
             }
         }
@@ -213,15 +250,7 @@ impl UrlForms {
     /// # Errors
     /// When it has no scheme that Twilio uses, or no host.
     pub fn of_url(url: &str) -> Result<Self, UrlError> {
-        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
-        let scheme = Scheme::parse(scheme).ok_or(UrlError::Scheme)?;
-        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
-        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        if host.is_empty() {
-            return Err(UrlError::Host);
-        }
-        Ok(Self::new(scheme, host, target))
+        UrlParts::parse(url).map(UrlParts::forms)
     }
 
     /// The candidates, for [`verify`].
@@ -232,7 +261,7 @@ impl UrlForms {
     /// In what the form of this index differs from the URL as given, for people; empty when there is no such form.
     pub fn explain(&self, index: usize) -> String {
         let Some(changes) = self.changes.get(index) else { return String::new() };
-        let parts: Vec<_> = [changes.port, changes.slash, changes.query].into_iter().flatten().collect();
+        let parts: Vec<_> = [changes.host, changes.port, changes.slash, changes.query].into_iter().flatten().collect();
         if parts.is_empty() { "as given".to_owned() } else { parts.join(", ") }
     }
 
@@ -245,6 +274,12 @@ impl UrlForms {
 }
 
 type PartForm<T> = (Option<&'static str>, T);
+
+fn name_forms(host: &str) -> impl Iterator<Item = PartForm<String>> {
+    let small = host.bytes().any(|byte| byte.is_ascii_uppercase());
+    let small = small.then(|| (Some("host in lower case"), host.to_ascii_lowercase()));
+    iter::once((None, host.to_owned())).chain(small)
+}
 
 fn port_forms(scheme: Scheme, host: &str) -> [PartForm<String>; 3] {
     let bare = without_port(host);
@@ -412,6 +447,19 @@ mod tests {
         ];
         assert_eq!(explained, expected.map(|(url, changes)| (url, changes.to_owned())));
         assert_eq!(forms.explain(6), "");
+    }
+
+    #[test]
+    fn a_host_is_also_tried_in_lower_case() {
+        let forms = UrlForms::new(Scheme::Https, "GW.Example.co.il", "/a?B=C");
+        let expected = [
+            "https://GW.Example.co.il/a?B=C",
+            "https://GW.Example.co.il:443/a?B=C",
+            "https://gw.example.co.il/a?B=C",
+            "https://gw.example.co.il:443/a?B=C",
+        ];
+        assert_eq!(forms.urls(), expected);
+        assert_eq!(forms.explain(3), "host in lower case, with the default port");
     }
 
     #[test]

@@ -15,8 +15,9 @@ pub struct Twiml {
     writer: Writer<Vec<u8>>,
 }
 
-/// `<Connect><Stream>`: the call's audio goes both ways through a WebSocket (docs: TwiML Voice: Stream).
-#[derive(Debug, Clone, Copy)]
+/// `<Connect><Stream>`: the call's audio goes both ways through a WebSocket (docs: TwiML Voice: Stream). No `Debug`: a
+/// stream's token is among its parameters.
+#[derive(Clone, Copy)]
 pub struct ConnectStream<'a> {
     /// Absolute URL that Twilio asks when the stream has ended.
     pub action: &'a str,

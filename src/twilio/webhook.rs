@@ -95,7 +95,9 @@ pub enum RecordingStatus {
 words!(RecordingStatus { InProgress = "in-progress", Completed = "completed", Absent = "absent", Failed = "failed" });
 
 /// The decoded fields of a body or query, in the order of arrival, duplicates kept: the signature needs them all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// `Debug` tells how many fields there are and nothing of them: they hold callers' numbers.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Form {
     pairs: Vec<(String, String)>,
 }
@@ -130,6 +132,12 @@ impl Form {
     }
 }
 
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Form({} fields)", self.pairs.len())
+    }
+}
+
 /// Why a form says nothing about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormError {
@@ -151,7 +159,9 @@ impl fmt::Display for FormError {
 impl std::error::Error for FormError {}
 
 /// What every voice webhook and callback says about its call (docs: TwiML for Programmable Voice, "Request parameters").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// `Debug` leaves the parties out: numbers are not for logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct VoiceFacts<'a> {
     pub call_sid: CallSid,
     /// `None` when absent or malformed.
@@ -163,6 +173,15 @@ pub struct VoiceFacts<'a> {
     pub direction: Direction,
     /// `None` when absent, or a word that we do not know.
     pub status: Option<CallStatus>,
+}
+
+impl fmt::Debug for VoiceFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call_sid, account_sid, direction, status, .. } = self;
+        let mut shown = f.debug_struct("VoiceFacts");
+        shown.field("call_sid", call_sid).field("account_sid", account_sid);
+        shown.field("direction", direction).field("status", status).finish_non_exhaustive()
+    }
 }
 
 /// Reads what a form says about its call.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     calls::{
-        AttemptId, CallState, EndedCall, FallbackReason as Reason, PromptForm, Refusal, SocketEnd, SocketId,
+        AttemptId, CallState, EndedCall, FallbackReason as Reason, Party, PromptForm, Refusal, SocketEnd, SocketId,
         StartClaim, StreamKey, StreamToken, watchdog::Watchdog,
     },
     limits::RECORDER_CALLS_MAX,
@@ -138,8 +138,8 @@ impl World {
 fn facts(number: u128, status: Option<CallStatus>) -> CallFacts {
     CallFacts {
         call_sid: CallSid::from_number(number),
-        from: "+972501234567".try_into().unwrap(),
-        to: "+97231234567".try_into().unwrap(),
+        from: Party::new("+972501234567"),
+        to: Party::new("+97231234567"),
         direction: Direction::Inbound,
         status,
     }
