@@ -16,7 +16,7 @@ use tokio::{
 
 use self::{
     desk_loop::DeskLoop,
-    errands::{Errands, TwilioApi},
+    errands::{Errands, Keeping, TwilioApi},
     overview::Overview,
 };
 use crate::{
@@ -129,7 +129,9 @@ impl Gateway {
         let (desk_view, desk_seen) = watch::channel(machine.view());
         let (running, errands_done) = mpsc::channel(1);
         let documents = router.documents().clone();
-        let errands = Errands { desk: desk.clone(), twilio, documents, public_host, keeper: keeper.clone(), running };
+        let keeping = Keeping::default();
+        let errands =
+            Errands { desk: desk.clone(), twilio, documents, public_host, keeper: keeper.clone(), keeping, running };
         let (stop_desk, desk_stopped) = oneshot::channel();
         let desk_loop = DeskLoop::new(machine, desk_receiver, Arc::new(errands), desk_view);
         let desk_task = tokio::spawn(desk_loop.run(desk_stopped));
@@ -218,7 +220,7 @@ impl Gateway {
         }
         let _ = self.stop_desk.send(());
         drop(self.desk);
-        // Errands that run hold what the keeper has yet to be given.
+        // What the keeper has yet to be given.
         let _ = timeout(DRAIN_END_MAX, self.errands_done.recv()).await;
         self.keeper.stop().await;
         let _ = self.keeper_task.await;

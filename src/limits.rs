@@ -132,6 +132,9 @@ pub const DESK_QUEUE_MAX: usize = 1024;
 pub const ERRANDS_MAX: usize = 64;
 /// After the drain's time: what redirects, and then records, are given to end.
 pub const DRAIN_END_MAX: Duration = Duration::from_secs(3);
+/// Of that, what REST is given to redirect a stream before the box closes it: the rest is for Twilio to notice, and to ask
+/// what follows.
+pub const DRAIN_REDIRECT_MAX: Duration = Duration::from_millis(1_500);
 /// Operations that may wait for the store's thread.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
@@ -184,6 +187,7 @@ const _: () = assert!(WRITE_STALL_MAX.as_secs() < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
+const _: () = assert!(DRAIN_REDIRECT_MAX.as_millis() < DRAIN_END_MAX.as_millis());
 
 const fn calls_max(text: Option<&str>) -> usize {
     let Some(text) = text else { return 64 };

@@ -12,7 +12,7 @@ use futures_util::SinkExt;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, body::Incoming};
 use kolbox::{
-    calls::{Answer, Event, Pulses, StreamToken},
+    calls::{Answer, Event, PromptForm, Pulses, StreamToken},
     config::{self, Config, Tls, TlsMode},
     server::{
         conversation::ConversationOptions,
@@ -164,8 +164,8 @@ fn media_context() -> MediaContext {
 fn usual_answer(event: &Event) -> Answer {
     match event {
         Event::VoiceRequested { facts, token, .. } => Answer::Stream { call_sid: facts.call_sid, token: token.clone() },
-        Event::ConnectEnded { .. } => Answer::Record,
-        Event::RecordEnded { .. } => Answer::Goodbye,
+        Event::ConnectEnded { .. } => Answer::Record(PromptForm::Play),
+        Event::RecordEnded { .. } => Answer::Goodbye(PromptForm::Play),
         _ => Answer::NoContent,
     }
 }

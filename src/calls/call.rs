@@ -92,6 +92,8 @@ pub struct Call {
     pub(super) recorders_given: u32,
     /// A webhook's answer was the `<Record>`, whatever became of redirects.
     pub(super) recorder_by_webhook: bool,
+    /// A `stop` came while a try's answer is open: it was the redirect, or the caller hung up.
+    pub(super) stop_unexplained: bool,
     /// The recorder was seen at work since the latest `<Record>`.
     pub(super) recording_seen: bool,
     /// A look-up that is under way, and when its result counts as lost.
@@ -125,6 +127,14 @@ pub(super) struct Context<'a> {
     pub now: Instant,
 }
 
+impl Context<'_> {
+    /// The form of the prompts in a webhook's answer. The webhook itself has just come in; but from a box that drains
+    /// nothing will be there to fetch, least of all what follows the recording.
+    pub(super) fn answer_form(&self) -> PromptForm {
+        if self.draining { PromptForm::Say } else { PromptForm::Play }
+    }
+}
+
 /// What is counted over all calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -155,6 +165,7 @@ impl Call {
             redirect: None,
             recorders_given: 0,
             recorder_by_webhook: false,
+            stop_unexplained: false,
             recording_seen: false,
             look_up: None,
             attempts: 0,
@@ -167,6 +178,7 @@ impl Call {
         if self.phase != phase {
             self.phase = phase;
             self.since = now;
+            self.stop_unexplained = false;
             // What was asked about the phase before answers nothing about this one.
             self.look_up = None;
         }

@@ -164,11 +164,11 @@ pub enum Answer {
     /// Greeting, then `<Connect><Stream>`.
     Stream { call_sid: CallSid, token: StreamToken },
     /// Fallback prompt, `<Record>`, no-message prompt, `<Hangup>`.
-    Record,
+    Record(PromptForm),
     /// Goodbye and `<Hangup>`: a message was taken.
-    Goodbye,
+    Goodbye(PromptForm),
     /// No-message prompt and `<Hangup>`: nothing was said.
-    NoMessage,
+    NoMessage(PromptForm),
     /// `<Hangup>`: the conversation is over.
     Hangup,
     /// An empty `<Response>`: nobody listens any more.
@@ -281,6 +281,8 @@ pub enum Output {
     LookUpCall { attempt: AttemptId, call_sid: CallSid, recordings: bool },
     /// Keep the record of an ended call; then answer the webhook with 204, if one waits for it.
     KeepRecord { ended: Box<EndedCall>, request: Option<RequestId> },
+    /// Answer this webhook with 204 once the record that an earlier one is waiting for is kept; now, if none is.
+    AnswerOnceKept { request: RequestId, call_sid: CallSid },
     /// A line for the log.
     Report(Report),
 }

@@ -8,7 +8,10 @@ use super::{
     redirect::{ATTEMPT_MAX, Redirect, Verdict},
     streaming::QUIET_MAX,
 };
-use crate::twilio::rest::{CallLookup, UpdateOutcome};
+use crate::twilio::{
+    rest::{CallLookup, UpdateOutcome},
+    webhook::CallStatus,
+};
 
 /// After Twilio took the recorder's document and its prompt was played: time for a sign of the recording.
 const RECORDING_SIGN_WAIT: Duration = Duration::from_secs(10);
@@ -28,8 +31,11 @@ impl Call {
             self.redirect = None;
         }
         self.recorder_by_webhook = true;
+        // Twilio asked what follows the stream: no redirect had stopped it.
+        self.stop_unexplained = false;
         self.enter_recording(context);
-        context.outputs.push_back(Output::Answer { request, answer: Answer::Record });
+        let answer = Answer::Record(context.answer_form());
+        context.outputs.push_back(Output::Answer { request, answer });
     }
 
     /// Sends the call to the recorder by REST.
@@ -87,7 +93,6 @@ impl Call {
                 return Some(EndCause::RestCallOver);
             }
             Verdict::Accepted => {
-                context.tally.redirects += 1;
                 context.tally.rest_trouble = None;
                 self.note_accepted(context);
                 return None;
@@ -95,6 +100,9 @@ impl Call {
             Verdict::TryAgain | Verdict::GivenUp => {}
         }
         context.tally.rest_trouble = RestTrouble::of(outcome).or(context.tally.rest_trouble);
+        if self.phase == Phase::Recording && self.stop_unexplained {
+            self.explain_stop(outcome, context);
+        }
         // A webhook or a sign of the recorder came first: this try is not missed.
         if self.phase != Phase::FallingBack {
             self.redirect = None;
@@ -121,16 +129,40 @@ impl Call {
         None
     }
 
-    /// Something that only a running recorder explains: it counts as acceptance of a try whose answer is open.
-    pub(super) fn note_applied(&mut self, context: &mut Context<'_>) {
-        if self.phase == Phase::FallingBack && self.redirect.as_ref().is_some_and(Redirect::may_be_applied) {
-            self.note_accepted_by_sign(context);
+    /// A `stop` while a try's answer is open counts as its acceptance. Until that answer comes it may also have been the
+    /// caller's hanging up, so that nothing is told and counted yet.
+    pub(super) fn note_stopped(&mut self, context: &mut Context<'_>) {
+        let Some(redirect) = self.redirect.as_ref().filter(|redirect| redirect.may_be_applied()) else { return };
+        let is_outstanding = redirect.is_outstanding();
+        self.enter_recording(context);
+        if is_outstanding {
+            self.stop_unexplained = true;
+        } else {
+            self.tell_redirected(context);
+        }
+    }
+
+    /// The open try was answered, without a yes: what does that say about the `stop` that came before?
+    fn explain_stop(&mut self, outcome: UpdateOutcome, context: &mut Context<'_>) {
+        if outcome.is_refusal() {
+            // Twilio has not redirected the call: it stopped the stream for another reason, and the next try is due.
+            self.enter(Phase::FallingBack, context.now);
+            self.recorders_given -= 1;
+            self.timers.ask_at = None;
+        } else {
+            self.tell_redirected(context);
         }
     }
 
     /// A recording of this call was announced.
     pub(super) fn note_recording(&mut self, context: &mut Context<'_>) {
-        self.note_applied(context);
+        // Only a running recorder explains it: it counts as acceptance of a try whose answer is open.
+        if self.phase == Phase::FallingBack && self.redirect.as_ref().is_some_and(Redirect::may_be_applied) {
+            self.tell_redirected(context);
+            self.enter_recording(context);
+        } else if self.stop_unexplained {
+            self.tell_redirected(context);
+        }
         // A redirect that was thought lost took effect late.
         if matches!(self.phase, Phase::Awaiting | Phase::StreamOver) && !self.conversation_is_over() {
             let reason = if self.stream.is_some() { FallbackReason::NoMedia } else { FallbackReason::NoStreamStart };
@@ -145,23 +177,27 @@ impl Call {
     }
 
     fn note_accepted(&mut self, context: &mut Context<'_>) {
-        let Some(redirect) = self.redirect.take() else { return };
-        context.outputs.push_back(Output::Report(Report::Redirected {
-            call_sid: self.call_sid,
-            stream_sid: self.stream_sid(),
-            reason: redirect.reason,
-            after: context.now.saturating_duration_since(redirect.decided_at),
-        }));
-        self.note_redirected(context.now);
+        self.tell_redirected(context);
+        self.redirect = None;
         if self.phase == Phase::FallingBack {
             self.enter_recording(context);
         }
     }
 
-    /// As [`Self::note_accepted`], but the try's own answer is still welcome: it may say that the call is over.
-    fn note_accepted_by_sign(&mut self, context: &mut Context<'_>) {
+    /// Tells and counts once that Twilio took the redirect: by its answer or by a sign. After a sign the try's own answer
+    /// is still welcome: it may say that the call is over.
+    fn tell_redirected(&mut self, context: &mut Context<'_>) {
+        self.stop_unexplained = false;
+        let Some(redirect) = self.redirect.as_mut().filter(|redirect| !redirect.told) else { return };
+        redirect.told = true;
+        context.tally.redirects += 1;
+        context.outputs.push_back(Output::Report(Report::Redirected {
+            call_sid: self.call_sid,
+            stream_sid: self.stream.as_ref().map(|stream| stream.stream_sid),
+            reason: redirect.reason,
+            after: context.now.saturating_duration_since(redirect.decided_at),
+        }));
         self.note_redirected(context.now);
-        self.enter_recording(context);
     }
 
     fn note_redirected(&mut self, now: Instant) {
@@ -237,7 +273,7 @@ impl Call {
                 self.recording_seen = true;
                 QUIET_MAX
             }
-            CallLookup::Found { .. } if self.may_be_redirected_again() => {
+            CallLookup::Found { status: CallStatus::InProgress, .. } if self.may_be_redirected_again() => {
                 self.redirect_again(context);
                 return None;
             }

@@ -34,6 +34,8 @@ pub struct Redirect {
     bare: bool,
     /// A try went out whose answer was lost: it may have been applied.
     unsure: bool,
+    /// Its acceptance was told and counted.
+    pub told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,15 @@ pub enum Verdict {
 impl Redirect {
     /// A redirect whose first try is due now.
     pub fn new(reason: FallbackReason, now: Instant) -> Self {
-        Self { reason, decided_at: now, stage: Stage::Waiting { until: now }, tries: 0, bare: false, unsure: false }
+        Self {
+            reason,
+            decided_at: now,
+            stage: Stage::Waiting { until: now },
+            tries: 0,
+            bare: false,
+            unsure: false,
+            told: false,
+        }
     }
 
     /// When the next try is due, or when an outstanding one's answer counts as lost.

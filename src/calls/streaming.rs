@@ -86,7 +86,7 @@ impl Call {
                 let watch = context.options.watchdog.after_stop(context.now, had_media);
                 self.stream_over(Some(watch), context.now);
             }
-            Phase::FallingBack => self.note_applied(context),
+            Phase::FallingBack => self.note_stopped(context),
             _ => {}
         }
         self.answer_deferred(context);
@@ -193,7 +193,7 @@ impl Call {
             self.timers.ask_at = Some(context.now + QUIET_MAX);
             // A goodbye that could not be played through the stream is spoken now.
             let unspoken = self.conversation_is_over() && !context.options.goodbye_in_stream;
-            let answer = if unspoken { Answer::Goodbye } else { Answer::Hangup };
+            let answer = if unspoken { Answer::Goodbye(context.answer_form()) } else { Answer::Hangup };
             context.outputs.push_back(Output::Answer { request, answer });
             return;
         }

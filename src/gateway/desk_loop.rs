@@ -94,6 +94,11 @@ impl DeskLoop {
                     let reply = request.and_then(|request| self.replies.remove(&request));
                     self.errands.keep(ended, reply);
                 }
+                Output::AnswerOnceKept { request, call_sid } => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        self.errands.answer_once_kept(call_sid, reply);
+                    }
+                }
                 Output::Report(report) => reports::log(&report),
             }
         }

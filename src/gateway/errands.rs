@@ -1,6 +1,10 @@
 //! What the desk and the keeper want of others: REST requests to Twilio, and records to keep. One task an errand.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,9 +29,16 @@ pub(super) struct Errands {
     pub documents: Documents,
     pub public_host: Arc<PublicHost>,
     pub keeper: KeeperPort,
-    /// Held by each running errand: the other end is closed when the last is done.
+    pub keeping: Keeping,
+    /// Held by each record on its way to the disk: the other end is closed when the last is there. What is asked of
+    /// Twilio holds nothing up: a box that leaves does not wait for an answer that it has no use for.
     pub running: mpsc::Sender<Infallible>,
 }
+
+/// Records on their way to the disk, and the webhooks that are answered once they are there. Bounded by the connections
+/// that the listener admits.
+#[derive(Default)]
+pub(super) struct Keeping(Mutex<HashMap<CallSid, Vec<oneshot::Sender<Answer>>>>);
 
 /// Twilio's REST API with our account. Without one every request is answered as if the credentials were refused.
 #[derive(Clone)]
@@ -38,45 +49,68 @@ pub(super) struct TwilioApi {
 
 impl Errands {
     /// Sends a live call to the recorder, and tells the desk what became of it.
-    pub(super) fn redirect(self: &Arc<Self>, attempt: AttemptId, call_sid: CallSid, prompt: PromptForm) {
-        let errands = self.clone();
-        self.run(async move {
-            // Every call came in by a webhook, and that named a host.
-            let outcome = match errands.public_host.known() {
-                Some(host) => errands.twilio.redirect(call_sid, errands.documents.redirect(prompt, &host)).await,
+    pub(super) fn redirect(&self, attempt: AttemptId, call_sid: CallSid, prompt: PromptForm) {
+        let (desk, twilio, documents) = (self.desk.clone(), self.twilio.clone(), self.documents.clone());
+        // Every call came in by a webhook, and that named a host.
+        let host = self.public_host.known();
+        tokio::spawn(async move {
+            let outcome = match host {
+                Some(host) => twilio.redirect(call_sid, documents.redirect(prompt, &host)).await,
                 None => UpdateOutcome::Unavailable,
             };
-            errands.desk.tell(Event::RedirectAnswered { attempt, outcome }).await;
+            desk.tell(Event::RedirectAnswered { attempt, outcome }).await;
         });
     }
 
     /// Asks Twilio about a call, and tells the desk.
-    pub(super) fn look_up(self: &Arc<Self>, attempt: AttemptId, call_sid: CallSid, recordings: bool) {
-        let errands = self.clone();
-        self.run(async move {
-            let outcome = errands.twilio.look_up(call_sid, recordings).await.unwrap_or_else(|failure| failure);
-            errands.desk.tell(Event::CallLookedUp { attempt, outcome }).await;
-        });
-    }
-
-    /// Keeps an ended call's record; a webhook that waits for it is answered once it is on disk, and 503 if it is not.
-    pub(super) fn keep(self: &Arc<Self>, ended: Box<EndedCall>, reply: Option<oneshot::Sender<Answer>>) {
-        let errands = self.clone();
-        self.run(async move {
-            match (errands.keeper.keep(*ended).await, reply) {
-                (Ok(()), Some(reply)) => drop(reply.send(Answer::NoContent)),
-                (Ok(()), None) => {}
-                (Err(error), _) => tracing::error!(%error, "a record is not safe"),
-            }
-        });
-    }
-
-    fn run(&self, errand: impl Future<Output = ()> + Send + 'static) {
-        let running = self.running.clone();
+    pub(super) fn look_up(&self, attempt: AttemptId, call_sid: CallSid, recordings: bool) {
+        let (desk, twilio) = (self.desk.clone(), self.twilio.clone());
         tokio::spawn(async move {
-            errand.await;
+            let outcome = twilio.look_up(call_sid, recordings).await.unwrap_or_else(|failure| failure);
+            desk.tell(Event::CallLookedUp { attempt, outcome }).await;
+        });
+    }
+
+    /// Keeps an ended call's record; webhooks that wait for it are answered once it is on disk, and 503 if it is not.
+    pub(super) fn keep(self: &Arc<Self>, ended: Box<EndedCall>, reply: Option<oneshot::Sender<Answer>>) {
+        let (errands, running, call_sid) = (self.clone(), self.running.clone(), ended.call_sid);
+        self.keeping.begin(call_sid, reply);
+        tokio::spawn(async move {
+            let kept = errands.keeper.keep(*ended).await;
+            let waiting = errands.keeping.end(call_sid);
+            match kept {
+                Ok(()) => waiting.into_iter().for_each(|reply| drop(reply.send(Answer::NoContent))),
+                Err(error) => tracing::error!(%error, "a record is not safe"),
+            }
             drop(running);
         });
+    }
+
+    /// Answers a webhook that says again what an earlier one said: together with that one.
+    pub(super) fn answer_once_kept(&self, call_sid: CallSid, reply: oneshot::Sender<Answer>) {
+        self.keeping.join(call_sid, reply);
+    }
+}
+
+impl Keeping {
+    fn begin(&self, call_sid: CallSid, reply: Option<oneshot::Sender<Answer>>) {
+        self.lock().entry(call_sid).or_default().extend(reply);
+    }
+
+    fn end(&self, call_sid: CallSid) -> Vec<oneshot::Sender<Answer>> {
+        self.lock().remove(&call_sid).unwrap_or_default()
+    }
+
+    fn join(&self, call_sid: CallSid, reply: oneshot::Sender<Answer>) {
+        match self.lock().get_mut(&call_sid) {
+            Some(waiting) => waiting.push(reply),
+            None => drop(reply.send(Answer::NoContent)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallSid, Vec<oneshot::Sender<Answer>>>> {
+        // No code that holds it can panic half way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,5 +155,37 @@ impl TwilioApi {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_comes_again_is_answered_with_the_first_and_after_that_at_once() {
+        let (keeping, call_sid) = (Keeping::default(), CallSid::from_number(1));
+        let (first, mut first_answer) = oneshot::channel();
+        let (again, mut again_answer) = oneshot::channel();
+        keeping.begin(call_sid, Some(first));
+        keeping.join(call_sid, again);
+        assert!(first_answer.try_recv().is_err() && again_answer.try_recv().is_err(), "nothing is on the disk yet");
+        for reply in keeping.end(call_sid) {
+            reply.send(Answer::NoContent).unwrap();
+        }
+        assert_eq!((first_answer.try_recv(), again_answer.try_recv()), (Ok(Answer::NoContent), Ok(Answer::NoContent)));
+        let (late, mut late_answer) = oneshot::channel();
+        keeping.join(call_sid, late);
+        assert_eq!(late_answer.try_recv(), Ok(Answer::NoContent));
+    }
+
+    #[test]
+    fn a_webhook_that_comes_again_fails_with_the_first() {
+        let (keeping, call_sid) = (Keeping::default(), CallSid::from_number(1));
+        let (again, mut again_answer) = oneshot::channel();
+        keeping.begin(call_sid, None);
+        keeping.join(call_sid, again);
+        drop(keeping.end(call_sid));
+        assert_eq!(again_answer.try_recv(), Err(oneshot::error::TryRecvError::Closed), "503");
     }
 }

@@ -72,9 +72,9 @@ impl Documents {
                     parameters: &[("call_sid", call_sid.as_str()), ("token", &token.0)],
                 })
             }
-            Answer::Record => self.record(PromptForm::Play, host),
-            Answer::Goodbye => self.prompt(twiml, &self.prompts.goodbye, PromptForm::Play, host).hangup(),
-            Answer::NoMessage => self.prompt(twiml, &self.prompts.no_message, PromptForm::Play, host).hangup(),
+            Answer::Record(form) => self.record(*form, host),
+            Answer::Goodbye(form) => self.prompt(twiml, &self.prompts.goodbye, *form, host).hangup(),
+            Answer::NoMessage(form) => self.prompt(twiml, &self.prompts.no_message, *form, host).hangup(),
             Answer::Hangup => twiml.hangup(),
             Answer::Nothing => twiml,
             Answer::NoContent => return None,
@@ -173,15 +173,15 @@ mod tests {
             r##"timeout="4" maxLength="30" finishOnKey="#" playBeep="false" trim="do-not-trim"/>"##,
             "<Play>https://gw.example.co.il:8443/static/tts/no_message_he.mp3</Play><Hangup/>",
         ];
-        assert_eq!(answer(Answer::Record), expected.concat());
+        assert_eq!(answer(Answer::Record(PromptForm::Play)), expected.concat());
         assert_eq!(body(&documents(|_| {}).redirect(PromptForm::Play, HOST)), expected.concat());
     }
 
     #[test]
     fn the_ends_of_a_call_are_polite_short_or_empty() {
         let play = |name| format!("<Play>https://gw.example.co.il:8443/static/tts/{name}_he.mp3</Play><Hangup/>");
-        assert_eq!(answer(Answer::Goodbye), play("goodbye"));
-        assert_eq!(answer(Answer::NoMessage), play("no_message"));
+        assert_eq!(answer(Answer::Goodbye(PromptForm::Play)), play("goodbye"));
+        assert_eq!(answer(Answer::NoMessage(PromptForm::Play)), play("no_message"));
         assert_eq!(answer(Answer::Hangup), "<Hangup/>");
         assert_eq!(answer(Answer::Nothing), "");
         assert_eq!(documents(|_| {}).answer(&Answer::NoContent, HOST), None);
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_prompt_given_as_text_is_spoken_also_where_others_are_played() {
         let spoken = documents(|calls| calls.goodbye_prompt = "say:תודה & שלום".into());
-        let document = spoken.answer(&Answer::Goodbye, HOST).unwrap();
+        let document = spoken.answer(&Answer::Goodbye(PromptForm::Play), HOST).unwrap();
         assert!(document.contains(">תודה &amp; שלום</Say><Hangup/>"), "{document}");
     }
 
@@ -209,6 +209,28 @@ mod tests {
         let long = documents(|calls| calls.fallback_prompt = format!("say:{}", "מ".repeat(5000)));
         let document = long.redirect(PromptForm::Say, &"h".repeat(crate::limits::HOST_BYTES_MAX));
         assert!(document.chars().count() <= REST_TWIML_CHARS_MAX && document.contains("<Record "));
+    }
+
+    #[test]
+    fn a_redirect_names_only_absolute_urls_on_the_public_host() {
+        let documents = documents(|_| {});
+        for form in [PromptForm::Play, PromptForm::Say, PromptForm::Bare] {
+            let document = documents.redirect(form, HOST);
+            let attributes = ["action=\"", "recordingStatusCallback=\"", "<Play>"];
+            let urls = attributes.iter().flat_map(|begin| document.split(begin).skip(1));
+            let urls: Vec<&str> = urls.filter_map(|rest| rest.split(['"', '<']).next()).collect();
+            assert_eq!(urls.len(), if form == PromptForm::Play { 4 } else { 2 }, "{document}");
+            assert!(urls.iter().all(|url| url.starts_with(&format!("https://{HOST}/"))), "{urls:?}");
+        }
+    }
+
+    #[test]
+    fn answers_of_a_box_that_drains_have_nothing_to_be_fetched() {
+        let say = PromptForm::Say;
+        for spoken in [Answer::Record(say), Answer::Goodbye(say), Answer::NoMessage(say)] {
+            let document = answer(spoken);
+            assert!(document.contains("<Say ") && !document.contains("<Play>"), "{document}");
+        }
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub enum UpdateOutcome {
     Refused { code: u32 },
 }
 
+impl UpdateOutcome {
+    /// Whether Twilio itself said that it did not carry the update out.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::NotFound | Self::Unauthorized | Self::Throttled { .. } | Self::Refused { .. })
+    }
+}
+
 /// What Twilio knows of a call (`GET Calls/{CallSid}.json`, and its recordings if asked for).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallLookup {

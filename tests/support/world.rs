@@ -339,6 +339,7 @@ impl World {
                         self.answer(request, &Answer::NoContent);
                     }
                 }
+                Output::AnswerOnceKept { request, .. } => self.answer(request, &Answer::NoContent),
                 Output::Report(_) => {}
             }
         }

@@ -8,13 +8,13 @@ use std::{collections::VecDeque, time::Instant};
 
 use super::{
     Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, Output,
-    Pulses, Report, RequestId, RestTrouble, Table,
+    PromptForm, Pulses, Report, RequestId, RestTrouble, Table,
     call::{Call, Context, Phase, Tally},
     redirect::Redirect,
     registry::Registry,
 };
 use crate::{
-    limits::{CALLS_MAX, ENDED_CALLS_MAX},
+    limits::{CALLS_MAX, DRAIN_REDIRECT_MAX, ENDED_CALLS_MAX},
     twilio::{
         sid::CallSid,
         webhook::{CallStatus, RecordingStatus, StreamEvent},
@@ -38,6 +38,30 @@ pub struct DeskView {
     pub drained: bool,
 }
 
+/// How far the drain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    NotAsked,
+    /// Running streams go on; new calls meet the recorder.
+    StreamsGoOn {
+        until: Instant,
+    },
+    /// They are being redirected; streams that are still open by then are closed.
+    Redirecting {
+        until: Instant,
+    },
+    Leaving,
+}
+
+impl Drain {
+    fn next_timeout(self) -> Option<Instant> {
+        match self {
+            Self::StreamsGoOn { until } | Self::Redirecting { until } => Some(until),
+            Self::NotAsked | Self::Leaving => None,
+        }
+    }
+}
+
 /// The desk.
 #[derive(Debug)]
 pub struct Desk {
@@ -48,8 +72,7 @@ pub struct Desk {
     /// The oldest of [`ENDED_CALLS_MAX`] is forgotten first. On the heap: in a build for many calls it is too large for a stack.
     ended: VecDeque<(CallSid, EndCause)>,
     can_keep: bool,
-    drain_until: Option<Instant>,
-    draining: bool,
+    drain: Drain,
     tally: Tally,
     /// Drained by `poll_output` before the next event: bounded by what one event or one round of deadlines gives.
     outputs: VecDeque<Output>,
@@ -64,8 +87,7 @@ impl Desk {
             registry: Registry::default(),
             ended: VecDeque::with_capacity(ENDED_CALLS_MAX),
             can_keep: true,
-            drain_until: None,
-            draining: false,
+            drain: Drain::NotAsked,
             tally: Tally::default(),
             outputs: VecDeque::new(),
         }
@@ -112,8 +134,7 @@ impl Desk {
             }
             Event::StoreChanged { can_keep } => self.can_keep = can_keep,
             Event::DrainStarted { until } => {
-                self.draining = true;
-                self.drain_until = Some(until);
+                self.drain = Drain::StreamsGoOn { until };
             }
         }
     }
@@ -125,16 +146,23 @@ impl Desk {
         for key in due {
             self.handle_call_timeout(key, now);
         }
-        if self.drain_until.is_some_and(|until| until <= now) {
-            self.drain_until = None;
-            self.drain_streams(now);
+        match self.drain {
+            Drain::StreamsGoOn { until } if until <= now => {
+                self.drain = Drain::Redirecting { until: now + DRAIN_REDIRECT_MAX };
+                self.drain_streams(now);
+            }
+            Drain::Redirecting { until } if until <= now => {
+                self.drain = Drain::Leaving;
+                self.close_streams();
+            }
+            _ => {}
         }
     }
 
     /// When to call `handle_timeout`, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let calls = self.registry.calls().map(Call::next_timeout);
-        calls.chain(self.drain_until.map(|until| (until, "drain"))).min_by_key(|(at, _)| *at)
+        calls.chain(self.drain.next_timeout().map(|until| (until, "drain"))).min_by_key(|(at, _)| *at)
     }
 
     /// What to do next; `None` when all is said.
@@ -151,7 +179,7 @@ impl Desk {
             redirects: self.tally.redirects,
             failed: self.tally.failed,
             rest_trouble: self.tally.rest_trouble,
-            draining: self.draining,
+            draining: self.is_draining(),
             drained: self.is_drained(),
         }
     }
@@ -159,6 +187,7 @@ impl Desk {
     /// Whether no call would be left in silence if the box stopped now.
     pub fn is_drained(&self) -> bool {
         self.registry.calls().all(|call| match call.phase {
+            Phase::Recording if call.recorder_by_webhook => true,
             Phase::Recording | Phase::Ending => !call.redirect.as_ref().is_some_and(Redirect::is_outstanding),
             Phase::FallingBack => call.redirect.as_ref().is_some_and(Redirect::is_given_up),
             Phase::Awaiting | Phase::Streaming | Phase::StreamOver => call.conversation_is_over(),
@@ -201,6 +230,22 @@ impl Desk {
         }
     }
 
+    /// REST takes too long. Twilio notices the end of a stream and asks `stream_ended`, while somebody is still there to
+    /// give it the recorder. A redirect that takes effect after all leads to the same recorder.
+    fn close_streams(&mut self) {
+        let falling_back = self.registry.calls().filter(|call| call.phase == Phase::FallingBack);
+        self.outputs.extend(falling_back.filter_map(Call::open_socket).map(|socket| Output::CloseStream { socket }));
+    }
+
+    fn is_draining(&self) -> bool {
+        self.drain != Drain::NotAsked
+    }
+
+    /// As [`Context::answer_form`].
+    fn answer_form(&self) -> PromptForm {
+        if self.is_draining() { PromptForm::Say } else { PromptForm::Play }
+    }
+
     /// Lets a webhook that expects nothing speak about its call: a final status ends it.
     fn with_call(&mut self, facts: &CallFacts, now: Instant, step: impl FnOnce(&mut Call, &mut Context<'_>)) {
         let key = self.registry.find(facts.call_sid);
@@ -219,13 +264,14 @@ impl Desk {
         now: Instant,
         step: impl FnOnce(&mut Call, &mut Context<'_>) -> T,
     ) -> Option<T> {
+        let draining = self.is_draining();
         let call = self.registry.call_mut(key?)?;
         let context = &mut Context {
             options: &self.options,
             pulses: &self.pulses,
             outputs: &mut self.outputs,
             tally: &mut self.tally,
-            draining: self.draining,
+            draining,
             now,
         };
         Some(step(call, context))

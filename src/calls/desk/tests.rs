@@ -16,7 +16,10 @@ use crate::{
     },
 };
 
+mod rest_tests;
+
 const SECOND: Duration = Duration::from_secs(1);
+const RECORD: Answer = Answer::Record(PromptForm::Play);
 
 struct World {
     desk: Desk,
@@ -235,7 +238,7 @@ fn a_lost_socket_is_redirected_after_two_seconds_unless_twilio_asks_first() {
     let stream = world.streaming(1);
     world.media(stream);
     world.handle(Event::StreamClosed { stream, end: SocketEnd::Lost });
-    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record);
+    assert_eq!(World::answer(&world.stream_ended(1)), &RECORD);
     let later = world.advance_to(15 * SECOND);
     assert!(later.iter().all(|(_, output)| !matches!(output, Output::Redirect { .. })), "{later:?}");
     assert_eq!(world.end(1).fallback.map(|fallback| fallback.reason), Some(Reason::SocketLost));
@@ -277,11 +280,11 @@ fn stream_ended_hangs_up_after_the_box_ended_the_conversation() {
 fn stream_ended_gives_the_recorder_in_every_other_case() {
     let mut world = World::new();
     world.voice(1);
-    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record, "never streamed");
+    assert_eq!(World::answer(&world.stream_ended(1)), &RECORD, "never streamed");
     let stream = world.streaming(2);
     world.handle(Event::StreamStopped { stream });
-    assert_eq!(World::answer(&world.stream_ended(2)), &Answer::Record, "no media");
-    assert_eq!(World::answer(&world.stream_ended(3)), &Answer::Record, "unknown call");
+    assert_eq!(World::answer(&world.stream_ended(2)), &RECORD, "no media");
+    assert_eq!(World::answer(&world.stream_ended(3)), &RECORD, "unknown call");
     let reasons = [1, 2, 3].map(|number| world.end(number).fallback.unwrap().reason);
     assert_eq!(reasons, [Reason::NoStreamStart, Reason::EndedWithoutMedia, Reason::UnknownCall]);
 }
@@ -295,7 +298,7 @@ fn stream_ended_waits_a_second_for_the_sockets_end_and_then_counts_it_as_lost() 
     let outputs = world.advance_to(2 * SECOND);
     assert!(matches!(
         outputs.as_slice(),
-        [(at, Output::CloseStream { .. }), (_, Output::Answer { answer: Answer::Record, .. })] if *at == SECOND
+        [(at, Output::CloseStream { .. }), (_, Output::Answer { answer: RECORD, .. })] if *at == SECOND
     ));
     assert_eq!(world.end(1).fallback.unwrap().reason, Reason::SocketLost);
 }
@@ -306,7 +309,7 @@ fn stream_ended_cancels_the_retries_of_a_pending_redirect() {
     world.voice(1);
     let (_, attempt, _) = World::redirect(&world.advance_to(8 * SECOND));
     world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::Unavailable });
-    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record);
+    assert_eq!(World::answer(&world.stream_ended(1)), &RECORD);
     let later = world.advance_to(24 * SECOND);
     assert!(later.iter().all(|(_, output)| !matches!(output, Output::Redirect { .. })), "{later:?}");
 }
@@ -401,7 +404,7 @@ fn the_65th_call_meets_the_recorder_and_takes_no_streams_place() {
         assert!(matches!(World::answer(&world.voice(number)), Answer::Stream { .. }));
     }
     for number in 100_000..100_000 + RECORDER_CALLS_MAX as u128 + 1 {
-        assert_eq!(World::answer(&world.voice(number)), &Answer::Record);
+        assert_eq!(World::answer(&world.voice(number)), &RECORD);
     }
     assert_eq!(world.held(), CALLS_MAX + RECORDER_CALLS_MAX);
     assert_eq!(world.end(100_000).fallback.unwrap().reason, Reason::NoCapacity);
@@ -417,10 +420,10 @@ fn a_call_ends_once_however_often_it_is_said() {
     let request = world.request();
     let facts = facts(1, Some(CallStatus::Completed));
     let again = world.handle(Event::CallStatusReported { request, facts: facts.clone() });
-    assert_eq!(again, [Output::Answer { request, answer: Answer::NoContent }]);
+    assert_eq!(again, [Output::AnswerOnceKept { request, call_sid: CallSid::from_number(1) }]);
     let late = Event::RecordEnded { request, facts, recording: None, duration_s: Some(3), hung_up: true };
     assert_eq!(world.handle(late), [Output::Answer { request, answer: Answer::Nothing }]);
-    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record);
+    assert_eq!(World::answer(&world.stream_ended(1)), &RECORD);
     assert_eq!(world.held(), 0, "a call that is over takes no slot again");
 }
 
@@ -494,7 +497,7 @@ fn a_drain_sends_new_calls_to_the_recorder_at_once_and_running_streams_at_its_en
     let mut world = World::new();
     let stream = world.streaming(1);
     world.handle(Event::DrainStarted { until: world.now + 5 * SECOND });
-    assert_eq!(World::answer(&world.voice(2)), &Answer::Record);
+    assert_eq!(World::answer(&world.voice(2)), &Answer::Record(PromptForm::Say));
     world.advance_to(4 * SECOND);
     world.media(stream);
     assert!(!world.desk.is_drained());
@@ -537,7 +540,7 @@ fn a_drain_waits_for_twilios_answer_also_when_the_stream_has_stopped_before() {
 fn a_store_that_cannot_keep_records_sends_new_calls_to_the_recorder() {
     let mut world = World::new();
     world.handle(Event::StoreChanged { can_keep: false });
-    assert_eq!(World::answer(&world.voice(1)), &Answer::Record);
+    assert_eq!(World::answer(&world.voice(1)), &RECORD);
     world.handle(Event::StoreChanged { can_keep: true });
     assert!(matches!(World::answer(&world.voice(2)), Answer::Stream { .. }));
 }
@@ -592,7 +595,7 @@ fn a_look_up_asked_before_the_recorder_was_given_does_not_redirect_it() {
     world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::NotFound });
     let (_, attempt) = World::look_up(&world.advance_to(36 * SECOND));
     world.handle(Event::StreamClosed { stream, end: SocketEnd::ClosedByBox });
-    assert_eq!(World::answer(&world.stream_ended(1)), &Answer::Record);
+    assert_eq!(World::answer(&world.stream_ended(1)), &RECORD);
     let outcome = CallLookup::Found { status: CallStatus::InProgress, has_recording: false };
     assert_eq!(world.handle(Event::CallLookedUp { attempt, outcome }), []);
 }

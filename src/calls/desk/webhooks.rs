@@ -18,7 +18,7 @@ impl Desk {
             return self.answer(request, Answer::Nothing);
         }
         if let Some(key) = self.registry.find(facts.call_sid) {
-            let draining = self.draining;
+            let draining = self.is_draining();
             self.step(Some(key), now, |call, context| {
                 call.requested_at = context.now;
                 match call.is_in_fallback() {
@@ -30,9 +30,9 @@ impl Desk {
             return;
         }
         if self.was_ended(facts.call_sid).is_some() {
-            return self.answer(request, Answer::Record);
+            return self.answer_record(request);
         }
-        let refusal = match (self.draining, self.can_keep) {
+        let refusal = match (self.is_draining(), self.can_keep) {
             (true, _) => Some(FallbackReason::Draining),
             (_, false) => Some(FallbackReason::Trouble),
             _ => None,
@@ -62,7 +62,7 @@ impl Desk {
             Some(key) => {
                 self.step(Some(key), now, |call, context| call.give_recorder(request, reason, context));
             }
-            None => self.answer(request, Answer::Record),
+            None => self.answer_record(request),
         }
         self.outputs.push_back(Output::Report(Report::CallAnswered { call_sid, with: reason.as_str() }));
     }
@@ -91,7 +91,7 @@ impl Desk {
     fn handle_connect_ended_late(&mut self, request: RequestId, facts: &CallFacts, now: Instant) {
         match self.was_ended(facts.call_sid) {
             Some(EndCause::MaxDuration) => self.answer(request, Answer::Hangup),
-            Some(_) => self.answer(request, Answer::Record),
+            Some(_) => self.answer_record(request),
             None => self.record_unlisted(request, facts, FallbackReason::UnknownCall, now),
         }
     }
@@ -110,8 +110,8 @@ impl Desk {
         let nothing_said = duration_s == Some(0) || (recording.is_none() && duration_s.is_none());
         let answer = match (&over, nothing_said) {
             (Some(_), _) => Answer::Nothing,
-            (None, true) => Answer::NoMessage,
-            (None, false) => Answer::Goodbye,
+            (None, true) => Answer::NoMessage(self.answer_form()),
+            (None, false) => Answer::Goodbye(self.answer_form()),
         };
         let key = match self.registry.find(facts.call_sid) {
             None if self.was_ended(facts.call_sid).is_some() => None,
@@ -139,11 +139,19 @@ impl Desk {
             (Some(CallStatus::Completed), None) if self.was_ended(facts.call_sid).is_none() => {
                 self.end_unknown(facts, CallStatus::Completed, Some(request), now);
             }
-            (_, key) => {
+            (Some(_), None) => {
+                self.outputs.push_back(Output::AnswerOnceKept { request, call_sid: facts.call_sid });
+            }
+            (None, key) => {
                 self.step(key, now, |call, context| call.requested_at = context.now);
                 self.answer(request, Answer::NoContent);
             }
         }
+    }
+
+    /// The recorder for a call that holds no slot.
+    fn answer_record(&mut self, request: RequestId) {
+        self.answer(request, Answer::Record(self.answer_form()));
     }
 
     pub(super) fn handle_claim(&mut self, claim: &StartClaim, now: Instant) {
