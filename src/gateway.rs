@@ -9,7 +9,7 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -22,7 +22,7 @@ use self::{
 use crate::{
     board::{self, LampDriver, panel, simulated::SimulatedLamps},
     calls::{Desk, DeskOptions, DeskView, Event, Pulses, watchdog::Watchdog},
-    config::{Config, TlsMode},
+    config::Config,
     limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
     server::{
         conversation::ConversationOptions,
@@ -35,7 +35,7 @@ use crate::{
         public_host::PublicHost,
         rest_client::RestClient,
         router::{self, Behind, Router},
-        tls,
+        tls::{CertificateState, PublicTls},
     },
     speech::{audio, spool::Spool},
     status::{routes::StatusSite, snapshot::Snapshot, trouble::TroubleCode},
@@ -46,6 +46,7 @@ use crate::{
     transcripts::{Keeper, KeeperOptions, KeeperPort, identity, recordings},
 };
 
+mod certificate;
 mod desk_loop;
 mod errands;
 mod overview;
@@ -70,6 +71,8 @@ pub struct Gateway {
     desk: DeskPort,
     desk_view: watch::Receiver<DeskView>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    certificate: watch::Receiver<CertificateState>,
+    certificate_asked: Arc<Notify>,
     keeper: KeeperPort,
     errands_done: mpsc::Receiver<Infallible>,
     stop_desk: oneshot::Sender<()>,
@@ -87,10 +90,10 @@ impl Gateway {
         let began = clock.now();
         let prompts = Arc::new(Prompts::load(&config.calls).map_err(StartError::Prompts)?);
         let (driver, lamps_fail) = open_lamps(&config)?;
-        let acceptor = tls::acceptor(&config.public.tls, &names(&config)).map_err(StartError::Tls)?;
+        let tls = PublicTls::open(&config.public, clock.wall(began)).map_err(StartError::Tls)?;
         let limits = listener::Limits::new(config.public.max_connections);
         let metrics = ServerMetrics::default();
-        let public = bind("public", config.public.listen, acceptor, limits).await?;
+        let public = bind("public", config.public.listen, tls.acceptor, limits).await?;
         let public = public.counted_by(metrics.connections("public"));
         let status = bind("status", config.status.listen, None, listener::Limits::status()).await?;
         let status = status.counted_by(metrics.connections("status"));
@@ -143,7 +146,8 @@ impl Gateway {
             began,
             board_profile: config.board.profile.clone(),
             sync_configured: config.sync.url.is_some(),
-            standing: standing_troubles(&config, lamps_fail),
+            standing: lamps_fail.then_some(TroubleCode::LampsFailing).into_iter().collect(),
+            certificate: tls.state.clone(),
             desk: desk.clone(),
             desk_view: desk_seen.clone(),
             keeper_view: keeper.view(),
@@ -157,6 +161,10 @@ impl Gateway {
         let mut figures = Registry::default();
         metrics.register(&mut figures);
         let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone(), figures));
+
+        // The certificate's files, looked after.
+        let certificate_asked = Arc::new(Notify::new());
+        let reloading = tls.reloader.map(|reloader| tokio::spawn(reloader.run(clock, certificate_asked.clone())));
 
         // Both listeners, last: whoever comes is served.
         let addresses = (public.address(), status.address());
@@ -181,13 +189,15 @@ impl Gateway {
             desk,
             desk_view: desk_seen,
             snapshot: snapshot_seen,
+            certificate: tls.state,
+            certificate_asked,
             keeper,
             errands_done,
             stop_desk,
             stop_listeners,
             drain: config.calls.drain,
             listeners: vec![public_task, status_task],
-            tasks: vec![desk_task, overview_task, panel_task, fetcher],
+            tasks: [desk_task, overview_task, panel_task, fetcher].into_iter().chain(reloading).collect(),
             keeper_task,
         })
     }
@@ -200,6 +210,16 @@ impl Gateway {
     /// What staff see, as it changes.
     pub fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.clone()
+    }
+
+    /// The certificate that Twilio meets, as it changes.
+    pub fn certificate(&self) -> watch::Receiver<CertificateState> {
+        self.certificate.clone()
+    }
+
+    /// Looks at the certificate's files now, not at the next minute.
+    pub fn reload_certificate(&self) {
+        self.certificate_asked.notify_one();
     }
 
     /// Takes no new streams, lets running ones go on for `calls.drain`, sends the rest to the recorder, brings every
@@ -277,20 +297,6 @@ fn open_lamps(config: &Config) -> Result<(Box<dyn LampDriver + Send>, bool), Sta
             Ok((Box::new(SimulatedLamps::default()), true))
         }
     }
-}
-
-/// On loopback nobody but the simulator comes, and it takes the certificate.
-fn standing_troubles(config: &Config, lamps_fail: bool) -> Vec<TroubleCode> {
-    let self_signed = config.public.tls.mode == TlsMode::SelfSigned && !config.public.listen.ip().is_loopback();
-    let troubles =
-        [self_signed.then_some(TroubleCode::CertificateSelfSigned), lamps_fail.then_some(TroubleCode::LampsFailing)];
-    troubles.into_iter().flatten().collect()
-}
-
-/// The host names that a self-signed certificate is made for.
-fn names(config: &Config) -> Vec<&str> {
-    let name = |host: &'_ str| host.rsplit_once(':').map_or(host.len(), |(name, _)| name.len());
-    config.public.host.as_deref().map(|host| &host[..name(host)]).into_iter().collect()
 }
 
 async fn bind(

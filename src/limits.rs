@@ -46,6 +46,18 @@ pub const STATUS_CONNECTIONS_MAX: usize = 64;
 /// Those of them that may be closed to make room: the rest is for event streams.
 pub const STATUS_UNSIGNED_MAX: usize = 48;
 
+/// The certificate's file and its key's, in bytes (a chain of four has 8 KB).
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Certificates in a chain: all of them are sent in every full handshake.
+pub const CERTIFICATES_MAX: usize = 16;
+/// How often the certificate's files are looked at for a change, and the certificate itself for its end.
+pub const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(60);
+/// After a new pair that cannot be used: certificate and key are written one after the other, so it is looked at once more
+/// before it is called wrong.
+pub const CERTIFICATE_SETTLE: Duration = Duration::from_secs(5);
+/// How long before its end a certificate is called one that ends soon.
+pub const CERTIFICATE_WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// What running requests are given to end when a listener stops.
 pub const FINISH_MAX: Duration = Duration::from_secs(2);
 /// The accept loop's rest after the system refused it a connection (out of descriptors).

@@ -11,10 +11,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use super::certificate;
 use crate::{
     board::lamps::{Inputs, LampsView},
     calls::{CallView, DeskView, Event, RestTrouble},
-    server::desk_port::DeskPort,
+    server::{desk_port::DeskPort, tls::CertificateState},
     status::{
         caller::Caller,
         snapshot::{CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
@@ -37,6 +38,8 @@ pub(super) struct Overview {
     pub sync_configured: bool,
     /// Troubles that were there from the start and stay.
     pub standing: Vec<TroubleCode>,
+    /// What is wrong with it comes and goes.
+    pub certificate: watch::Receiver<CertificateState>,
     pub desk: DeskPort,
     pub desk_view: watch::Receiver<DeskView>,
     pub keeper_view: watch::Receiver<KeeperView>,
@@ -133,6 +136,7 @@ impl Overview {
         .into_iter()
         .flatten()
         .chain(self.standing.iter().copied())
+        .chain(certificate::troubles(&self.certificate.borrow()))
         .collect();
         troubles.sort_unstable();
         troubles

@@ -21,6 +21,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::select! {
         () = asked_to_stop() => {}
         () = prove_alive(&gateway) => {}
+        () = reload_when_asked(&gateway) => {}
     }
     systemd::stopping();
     tracing::info!("draining: running streams go on for a moment, new calls go to the recorder");
@@ -41,6 +42,16 @@ async fn prove_alive(gateway: &Gateway) {
             systemd::alive();
         }
     }
+}
+
+/// SIGHUP, which would otherwise end the program, has the certificate's files looked at. Never returns.
+async fn reload_when_asked(gateway: &Gateway) {
+    let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+    while hang_up.recv().await.is_some() {
+        tracing::info!("asked to look at the certificate's files (SIGHUP)");
+        gateway.reload_certificate();
+    }
+    std::future::pending().await
 }
 
 async fn asked_to_stop() {

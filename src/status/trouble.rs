@@ -7,6 +7,14 @@ use super::language::Text;
 pub enum TroubleCode {
     /// Records cannot be kept; new calls go to the recorder.
     StoreFailing,
+    /// Twilio refuses a certificate whose time is over.
+    CertificateExpired,
+    /// The certificate is for later, or the box's clock is behind.
+    CertificateNotYetValid,
+    /// The certificates do not lead, one by one, to an authority that Twilio knows.
+    CertificateUntrusted,
+    /// The certificate is for other names than the box's.
+    CertificateOtherName,
     /// REST answered 401: wrong account SID, auth token or API key.
     TwilioCredentials,
     /// REST answered 404 for a call that is on our line: wrong account or region.
@@ -17,6 +25,10 @@ pub enum TroubleCode {
     TwilioUnreachable,
     /// Twilio trusts no self-signed certificate.
     CertificateSelfSigned,
+    /// The files hold a new certificate that cannot be used in place of the one in use.
+    CertificateNotTaken,
+    /// The certificate's time is over within 14 days.
+    CertificateExpiresSoon,
     /// Transcripts do not get through, or are not accepted, for reasons that lie in no single one of them.
     SyncFailing,
     /// The office's system refused single transcripts.
@@ -35,13 +47,19 @@ pub struct TroubleText {
 }
 
 impl TroubleCode {
-    pub const ALL: [TroubleCode; 9] = [
+    pub const ALL: [TroubleCode; 15] = [
         Self::StoreFailing,
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateUntrusted,
+        Self::CertificateOtherName,
         Self::TwilioCredentials,
         Self::TwilioWrongAccount,
         Self::TwilioRefused,
         Self::TwilioUnreachable,
         Self::CertificateSelfSigned,
+        Self::CertificateNotTaken,
+        Self::CertificateExpiresSoon,
         Self::SyncFailing,
         Self::TranscriptsParked,
         Self::LampsFailing,
@@ -51,11 +69,17 @@ impl TroubleCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StoreFailing => "store_failing",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateNotYetValid => "certificate_not_yet_valid",
+            Self::CertificateUntrusted => "certificate_untrusted",
+            Self::CertificateOtherName => "certificate_other_name",
             Self::TwilioCredentials => "twilio_credentials",
             Self::TwilioWrongAccount => "twilio_wrong_account",
             Self::TwilioRefused => "twilio_refused",
             Self::TwilioUnreachable => "twilio_unreachable",
             Self::CertificateSelfSigned => "certificate_self_signed",
+            Self::CertificateNotTaken => "certificate_not_taken",
+            Self::CertificateExpiresSoon => "certificate_expires_soon",
             Self::SyncFailing => "sync_failing",
             Self::TranscriptsParked => "transcripts_parked",
             Self::LampsFailing => "lamps_failing",
@@ -72,6 +96,22 @@ impl TroubleCode {
     fn what(self) -> (&'static str, &'static str) {
         match self {
             Self::StoreFailing => ("המכשיר לא מצליח לשמור שיחות.", "The box cannot save calls."),
+            Self::CertificateExpired => (
+                "‏Twilio לא תתחבר למכשיר: פג תוקף התעודה שלו.",
+                "Twilio will not connect: the box's certificate has expired.",
+            ),
+            Self::CertificateNotYetValid => (
+                "‏Twilio כנראה לא תתחבר למכשיר: לפי השעון שלו, התעודה שלו עוד לא בתוקף.",
+                "Twilio may not connect: by the box's clock, its certificate is not valid yet.",
+            ),
+            Self::CertificateUntrusted => (
+                "‏Twilio לא תתחבר למכשיר: אין לה דרך לאמת את התעודה שלו.",
+                "Twilio will not connect: it has no way to verify the box's certificate.",
+            ),
+            Self::CertificateOtherName => (
+                "‏Twilio לא תתחבר למכשיר: התעודה שלו היא על שם אחר.",
+                "Twilio will not connect: the box's certificate is for another name.",
+            ),
             Self::TwilioCredentials => {
                 ("‏Twilio לא מקבלת את הסיסמה של המכשיר.", "Twilio does not accept the box's password.")
             }
@@ -86,6 +126,12 @@ impl TroubleCode {
                 "‏Twilio לא תתחבר למכשיר: התעודה שלו זמנית.",
                 "Twilio will not connect: the box has only a makeshift certificate.",
             ),
+            Self::CertificateNotTaken => {
+                ("אי אפשר להשתמש בתעודה החדשה של המכשיר.", "The box's new certificate cannot be used.")
+            }
+            Self::CertificateExpiresSoon => {
+                ("תוקף התעודה של המכשיר יפוג בתוך שבועיים.", "The box's certificate expires within two weeks.")
+            }
             Self::SyncFailing => {
                 ("התמלולים לא מגיעים למערכת של המשרד.", "Transcripts do not reach the office's system.")
             }
@@ -101,6 +147,22 @@ impl TroubleCode {
             Self::StoreFailing => (
                 "בינתיים המתקשרים מתבקשים להשאיר הודעה אצל Twilio, ומה שכבר נשמר לא נפגע. בקשו ממי שמטפל במכשיר לפנות מקום בדיסק או להחליף את כרטיס הזיכרון, ואז להפעיל את המכשיר מחדש.",
                 "Meanwhile callers are asked to leave a message at Twilio, and what was saved before is safe. Ask whoever looks after the box to free space on its disk or replace its memory card, then restart it.",
+            ),
+            Self::CertificateExpired => (
+                "כל עוד היא לא חודשה, שיחות לא מגיעות למכשיר. בקשו ממי שמטפל במכשיר לחדש עכשיו את התעודה שב־public.tls; המכשיר עובר לחדשה מעצמו, בלי הפעלה מחדש.",
+                "Until it is renewed, no call reaches the box. Ask whoever looks after the box to renew the certificate in public.tls now; the box takes the new one by itself, without a restart.",
+            ),
+            Self::CertificateNotYetValid => (
+                "בקשו ממי שמטפל במכשיר לבדוק שהשעון שלו נכון. אם הוא נכון, יש להחליף את התעודה שב־public.tls: היא מיועדת למועד מאוחר יותר.",
+                "Ask whoever looks after the box to see whether its clock is right. If it is, the certificate in public.tls is meant for later and has to be replaced.",
+            ),
+            Self::CertificateUntrusted => (
+                "בקשו ממי שמטפל במכשיר לקבוע ב־public.tls תעודה של גוף ציבורי, יחד עם התעודות שמאשרות אותה (fullchain.pem). הסיבה המדויקת רשומה ביומן, ו־kolbox check מציג אותה.",
+                "Ask whoever looks after the box to set a certificate of a public authority in public.tls, together with those that vouch for it (fullchain.pem). The exact reason stands in the log, and kolbox check shows it.",
+            ),
+            Self::CertificateOtherName => (
+                "בקשו ממי שמטפל במכשיר להשוות את public.host לשמות שבתעודה: שניהם רשומים ביומן, ו־kolbox check מציג אותם.",
+                "Ask whoever looks after the box to compare public.host with the names in the certificate: both stand in the log, and kolbox check shows them.",
             ),
             Self::TwilioCredentials => (
                 "השיחות נענות, אבל אי אפשר להעביר להקלטה מתקשר שלא נשמע. בקשו ממי שמטפל במכשיר להשוות את twilio.account_sid ואת twilio.auth_token (או את מפתח ה־API) לערכים באתר של Twilio.",
@@ -121,6 +183,14 @@ impl TroubleCode {
             Self::CertificateSelfSigned => (
                 "בקשו ממי שמטפל במכשיר לקבוע תעודה אמיתית ב־public.tls, או להציב לפניו שרת שיש לו תעודה כזאת.",
                 "Ask whoever looks after the box to set a real certificate in public.tls, or to put a server that has one in front of it.",
+            ),
+            Self::CertificateNotTaken => (
+                "השיחות ממשיכות עם התעודה הישנה עד שיפוג תוקפה. בקשו ממי שמטפל במכשיר לתקן את הקבצים שב־public.tls לפני ההפעלה הבאה: הסיבה רשומה ביומן. אחרי התיקון המכשיר עובר לתעודה החדשה מעצמו.",
+                "Calls go on with the old one until it expires. Ask whoever looks after the box to mend the files in public.tls before its next restart: the reason stands in the log. Once they are mended, the box takes the new one by itself.",
+            ),
+            Self::CertificateExpiresSoon => (
+                "אחר כך Twilio כבר לא תתחבר למכשיר. בקשו ממי שמטפל במכשיר לחדש את התעודה שב־public.tls: היום המדויק רשום ביומן. המכשיר עובר לחדשה מעצמו, בלי הפעלה מחדש.",
+                "After that Twilio will no longer connect. Ask whoever looks after the box to renew the certificate in public.tls: the exact day stands in the log. The box takes the new one by itself, without a restart.",
             ),
             Self::SyncFailing => (
                 "הם שמורים במכשיר ויישלחו מעצמם ברגע שהמערכת תענה. בדקו שהמערכת פועלת; אם כן, בקשו ממי שמטפל במכשיר לבדוק את sync.url ואת sync.token.",
