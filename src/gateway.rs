@@ -38,7 +38,11 @@ use crate::{
         tls::{CertificateState, PublicTls},
     },
     speech::{audio, spool::Spool},
-    status::{routes::StatusSite, snapshot::Snapshot, trouble::TroubleCode},
+    status::{
+        routes::{self, Client, StatusSite},
+        snapshot::Snapshot,
+        trouble::TroubleCode,
+    },
     system::{
         clock::Clock,
         http_client::{HttpClient, Roots},
@@ -160,7 +164,14 @@ impl Gateway {
         // Every room that counts registers what it counts here.
         let mut figures = Registry::default();
         metrics.register(&mut figures);
-        let site = Arc::new(StatusSite::new(&config.status, snapshot_seen.clone(), figures));
+        let (stop_listeners, stopped) = watch::channel(false);
+        let behind = routes::Behind {
+            snapshot: snapshot_seen.clone(),
+            figures,
+            retry: retry_with(keeper.clone()),
+            stopped: stopped.clone(),
+        };
+        let site = Arc::new(StatusSite::new(&config.status, behind));
 
         // The certificate's files, looked after.
         let certificate_asked = Arc::new(Notify::new());
@@ -168,7 +179,6 @@ impl Gateway {
 
         // Both listeners, last: whoever comes is served.
         let addresses = (public.address(), status.address());
-        let (stop_listeners, stopped) = watch::channel(false);
         let public_task = tokio::spawn(public.serve(
             move |request, peer: Peer| {
                 let router = router.clone();
@@ -177,9 +187,10 @@ impl Gateway {
             told_to_stop(stopped.clone()),
         ));
         let status_task = tokio::spawn(status.serve(
-            move |request, _: Peer| {
+            move |request, peer: Peer| {
                 let site = site.clone();
-                async move { site.route(&request) }
+                let client = Client { address: peer.address.ip(), tls: peer.tls };
+                async move { site.route(request, client).await }
             },
             told_to_stop(stopped),
         ));
@@ -315,6 +326,13 @@ fn announce_to(keeper: KeeperPort) -> router::RecordingHook {
             let (call_sid, recording_sid) = (announcement.call_sid, announcement.recording_sid);
             keeper.recording_announced(call_sid, recording_sid, announcement.status).await;
         });
+    })
+}
+
+fn retry_with(keeper: KeeperPort) -> routes::RetryHook {
+    Arc::new(move |id| {
+        let keeper = keeper.clone();
+        Box::pin(async move { keeper.retry(id).await })
     })
 }
 

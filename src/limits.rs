@@ -189,6 +189,34 @@ pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
 /// Calls that the status page lists by themselves; those beyond it are counted in one line.
 pub const PAGE_CALLS_MAX: usize = 20;
 
+/// Bodies that the status listener reads (a password, an empty form), in bytes: beyond it 413.
+pub const STATUS_BODY_BYTES_MAX: usize = 4 * 1024;
+/// Event streams (`/api/events`) open at once; one more gets 503.
+pub const EVENT_STREAMS_MAX: usize = 16;
+/// Two events of a stream are at least this far apart. A little under a second, so that a change right after an event
+/// is told within a second as well.
+pub const EVENT_GAP_MIN: Duration = Duration::from_millis(900);
+/// A stream that has nothing to tell says so this often, for proxies that close what is silent.
+pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
+/// What a browser is told to wait before it asks for a broken stream again.
+pub const EVENT_RETRY: Duration = Duration::from_secs(3);
+
+/// People logged in at once; for one more the session that was opened first ends.
+pub const SESSIONS_MAX: usize = 32;
+/// How long a login lasts.
+pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// After a wrong password its address is not listened to for so long.
+pub const PASSWORD_PAUSE: Duration = Duration::from_secs(1);
+/// Addresses remembered for that; beyond it the oldest is forgotten. A password costs tenths of a second, one at a time:
+/// so many wrong ones do not fit into one pause.
+pub const PASSWORD_ADDRESSES_MAX: usize = 256;
+/// Passwords that may wait to be checked; one more gets 503.
+pub const PASSWORD_QUEUE_MAX: usize = 8;
+/// Argon2id's cost, as OWASP's password storage cheat sheet has it for little memory: 12 MiB, three passes, one lane.
+pub const PASSWORD_MEMORY_KIB: u32 = 12 * 1024;
+/// See [`PASSWORD_MEMORY_KIB`].
+pub const PASSWORD_PASSES: u32 = 3;
+
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
@@ -197,6 +225,7 @@ const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(STATUS_UNSIGNED_MAX < STATUS_CONNECTIONS_MAX);
 const _: () = assert!(WRITE_STALL_MAX.as_secs() < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.as_secs());
+const _: () = assert!(EVENT_GAP_MIN.as_millis() < 1000 && EVENT_GAP_MIN.as_millis() < EVENT_HEARTBEAT.as_millis());
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 const _: () = assert!(DRAIN_REDIRECT_MAX.as_millis() < DRAIN_END_MAX.as_millis());

@@ -154,5 +154,6 @@ fn recent_call(call: transcripts::RecentCall) -> RecentCall {
         source: call.source,
         reason: call.reason,
         synced: call.synced,
+        parked: matches!(call.state, transcripts::State::Parked { .. }),
     }
 }

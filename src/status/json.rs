@@ -87,6 +87,7 @@ struct Recent<'a> {
     source: Source,
     reason: Option<FallbackReason>,
     synced: bool,
+    parked: bool,
 }
 
 #[derive(Serialize)]
@@ -154,6 +155,7 @@ impl<'a> Recent<'a> {
             source: call.source,
             reason: call.reason,
             synced: call.synced,
+            parked: call.parked,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Language {
     }
 
     /// `he`, `he-IL`, `iw` (Hebrew's code until 1989, which some devices still send), `en-GB` …
-    fn of_tag(tag: &str) -> Option<Self> {
+    pub fn of_tag(tag: &str) -> Option<Self> {
         let primary = tag.split(['-', '_']).next().unwrap_or_default().trim();
         match primary.to_ascii_lowercase().as_str() {
             "he" | "iw" => Some(Self::Hebrew),

@@ -1,11 +1,12 @@
-//! The page for staff: one big sentence, then what it is made of. Works without script, and refreshes itself.
+//! The page for staff: one big sentence, then what it is made of. With script it follows the box; without, it refreshes
+//! itself.
 
 use askama::Template;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    assets,
     caller::{Caller, Shown, Viewer},
+    frame::Frame,
     language::Language,
     snapshot::{CallNow, RecentCall, Snapshot, State, call_state_word},
     trouble::TroubleCode,
@@ -13,21 +14,20 @@ use super::{
 };
 use crate::{
     board::lamps::{Lamp, LampView},
-    calls::CallState,
     limits::PAGE_CALLS_MAX,
     transcripts::{Outcome, Source},
 };
 
-/// How often an open page asks for itself again.
+/// How often an open page asks for itself again where no script runs.
 const REFRESH_S: u32 = 10;
-/// Media frames come every 20 ms; a gap that staff should see is far longer.
-const SILENCE_SHOWN_MIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What one visitor asked for, and may see.
 #[derive(Debug, Clone)]
 pub struct Visit {
     pub language: Language,
     pub viewer: Viewer,
+    /// Whether the visitor logged in on the page, and can log out there.
+    pub logged_in: bool,
     /// Whether a password would show more.
     pub has_password: bool,
     /// The page stays as it is until it is asked for again.
@@ -47,13 +47,10 @@ pub fn render(snapshot: &Snapshot, visit: &Visit) -> askama::Result<String> {
 #[derive(Template)]
 #[template(path = "page.html", config = "static/status/askama.toml")]
 struct Page {
+    frame: Frame,
     language: Language,
-    languages: [LanguageLink; 2],
-    edition: &'static str,
     refresh_s: Option<u32>,
     refresh_link: String,
-    state: &'static str,
-    headline: String,
     more: Vec<String>,
     draining: bool,
     troubles: Vec<TroubleRow>,
@@ -67,16 +64,10 @@ struct Page {
     lamps: Vec<LampRow>,
     updated: Time,
     numbers: Numbers,
+    logged_in: bool,
     uptime: String,
     capacity: usize,
     version: &'static str,
-}
-
-struct LanguageLink {
-    code: &'static str,
-    name: &'static str,
-    link: String,
-    current: bool,
 }
 
 /// Why numbers are (not) whole.
@@ -113,6 +104,8 @@ struct EndedRow {
     reason: Option<String>,
     delivery: &'static str,
     waits: bool,
+    /// The record's id, for whoever may have it sent again.
+    retry: Option<String>,
 }
 
 struct Failure {
@@ -141,18 +134,10 @@ impl Page {
         let (headline, more) = sentence(snapshot, language);
         let hidden = snapshot.calls.len().saturating_sub(PAGE_CALLS_MAX);
         Self {
+            frame: Frame::new(headline, snapshot.state(), language, |language| link(language, visit.paused)),
             language,
-            languages: Language::ALL.map(|each| LanguageLink {
-                code: each.code(),
-                name: each.own_name(),
-                link: link(each, visit.paused),
-                current: each == language,
-            }),
-            edition: &assets::EDITION,
             refresh_s: (!visit.paused).then_some(REFRESH_S),
             refresh_link: link(language, !visit.paused),
-            state: snapshot.state().as_str(),
-            headline,
             more,
             draining: snapshot.draining,
             troubles: snapshot.troubles.iter().map(|trouble| TroubleRow::of(*trouble, language)).collect(),
@@ -179,6 +164,7 @@ impl Page {
                 (Viewer::Anyone, true) => Numbers::LogIn,
                 (Viewer::Anyone, false) => Numbers::NoPassword,
             },
+            logged_in: visit.logged_in,
             uptime: words::duration(language, snapshot.uptime),
             capacity: snapshot.capacity,
             version: snapshot.version,
@@ -244,12 +230,11 @@ impl TroubleRow {
 impl LiveRow {
     fn of(call: &CallNow, now: Timestamp, visit: &Visit) -> Self {
         let language = visit.language;
-        let silence = call.last_media_ago.filter(|ago| call.state == CallState::Streaming && *ago >= SILENCE_SHOWN_MIN);
         let lasts = now.duration_since(call.since).try_into().unwrap_or_default();
         Self {
             state: call_state_word(call.state),
             doing: language.say(words::call_state(call.state)),
-            silence: silence.map(|ago| words::duration(language, ago)),
+            silence: call.silence().map(|ago| words::duration(language, ago)),
             who: Who::of(&call.from, visit),
             lasts: words::duration(language, lasts),
         }
@@ -260,10 +245,11 @@ impl EndedRow {
     fn of(call: &RecentCall, snapshot: &Snapshot, visit: &Visit) -> Self {
         let language = visit.language;
         let waits = !call.synced && snapshot.sync.configured;
-        let delivery = match (call.synced, waits) {
-            (true, _) => words::DELIVERED,
-            (false, true) => words::WAITS,
-            (false, false) => words::KEPT,
+        let delivery = match (call.synced, call.parked, waits) {
+            (true, ..) => words::DELIVERED,
+            (_, true, _) => words::REFUSED,
+            (_, _, true) => words::WAITS,
+            _ => words::KEPT,
         };
         let why = |reason| {
             format!("{}{}", language.say(words::reason(reason)), language.say(words::consequence(call.source)))
@@ -281,6 +267,7 @@ impl EndedRow {
             reason: call.reason.map(why),
             delivery: language.say(delivery),
             waits,
+            retry: (call.parked && visit.viewer == Viewer::Staff).then(|| call.id.clone()),
         }
     }
 }
@@ -333,11 +320,14 @@ fn clock(at: Timestamp, visit: &Visit, format: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::samples;
+    use crate::{
+        calls::CallState,
+        status::{assets, samples},
+    };
 
     fn visit(language: Language) -> Visit {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        Visit { language, viewer: Viewer::Anyone, has_password: false, paused: false, zone }
+        Visit { language, viewer: Viewer::Anyone, logged_in: false, has_password: false, paused: false, zone }
     }
 
     fn page(snapshot: &Snapshot, language: Language) -> String {
@@ -402,6 +392,35 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_transcript_has_its_button_for_staff_alone() {
+        let snapshot = samples::trouble();
+        let everybody = page(&snapshot, Language::English);
+        assert!(
+            everybody.contains("Refused by the office&#39;s system") && !everybody.contains("Send again"),
+            "{everybody}"
+        );
+        let staff = Visit { viewer: Viewer::Staff, ..visit(Language::English) };
+        let html = render(&snapshot, &staff).unwrap();
+        assert_eq!(html.matches(">Send again</button>").count(), 1, "{html}");
+        assert!(html.contains(
+            "<form class=\"retry\" method=\"post\" action=\"/api/transcripts/01JD0000000000000000000000/retry\">"
+        ));
+    }
+
+    #[test]
+    fn who_is_not_logged_in_is_shown_the_way_in_and_who_is_the_way_out() {
+        let shown = |viewer, logged_in, has_password| {
+            let visit = Visit { viewer, logged_in, has_password, ..visit(Language::English) };
+            let html = render(&samples::idle(), &visit).unwrap();
+            (html.contains(">Log in</a>"), html.contains(">Log out</button>"))
+        };
+        assert_eq!(shown(Viewer::Anyone, false, false), (false, false), "no password is set");
+        assert_eq!(shown(Viewer::Anyone, false, true), (true, false));
+        assert_eq!(shown(Viewer::Staff, true, true), (false, true));
+        assert_eq!(shown(Viewer::Staff, false, true), (false, false), "HTTP Basic cannot be left");
+    }
+
+    #[test]
     fn text_from_outside_is_escaped() {
         let mut snapshot = samples::trouble();
         let hostile = "<script>alert(1)</script>\"'&";
@@ -411,18 +430,23 @@ mod tests {
         snapshot.calls = vec![CallNow { from: Caller::new(hostile), ..samples::call(CallState::Streaming, 1, None) }];
         let staff = Visit { viewer: Viewer::Staff, ..visit(Language::English) };
         let html = render(&snapshot, &staff).unwrap();
-        assert!(!html.contains("<script") && !html.contains("alert(1)</"), "{html}");
+        assert!(!html.contains("<script>") && !html.contains("alert(1)</"), "{html}");
         assert_eq!(html.matches("&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;").count(), 2, "{html}");
     }
 
     #[test]
-    fn a_page_refreshes_itself_unless_it_was_told_not_to() {
+    fn a_page_follows_the_box_unless_it_was_told_not_to() {
         let running = page(&samples::idle(), Language::English);
-        assert!(running.contains("<meta http-equiv=\"refresh\" content=\"10\">"));
+        assert!(running.contains("<noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>"), "{running}");
+        assert!(running.contains("<script src=\"/static/status/page.js?v="));
         assert!(running.contains("href=\"/?lang=en&#38;refresh=off\""), "{running}");
         let paused = Visit { paused: true, ..visit(Language::English) };
         let paused = render(&samples::idle(), &paused).unwrap();
-        assert!(!paused.contains("http-equiv=\"refresh\"") && paused.contains("href=\"/?lang=en\""));
+        assert!(
+            !paused.contains("http-equiv=\"refresh\"")
+                && !paused.contains("<script")
+                && paused.contains("href=\"/?lang=en\"")
+        );
     }
 
     #[test]
@@ -442,11 +466,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_from_elsewhere_and_nothing_runs() {
+    fn nothing_comes_from_elsewhere_and_no_script_stands_in_the_page() {
         let html = page(&samples::trouble(), Language::English);
-        for forbidden in ["src=\"http", "href=\"http", "<script", "style=\"", "onclick", "url("] {
+        for forbidden in ["src=\"http", "href=\"http", "<script>", "style=\"", "onclick", "url("] {
             assert!(!html.contains(forbidden), "{forbidden}");
         }
+        assert!(html.contains("defer></script>"), "the only script is a file of ours");
     }
 
     /// Not a test: writes the sample pages below `KOLBOX_PAGES`, to be looked at in a browser.
@@ -458,7 +483,7 @@ mod tests {
         };
         let assets = directory.join("static/status");
         std::fs::create_dir_all(&assets).unwrap();
-        for name in ["page.css", "ok.svg", "streaming.svg", "fallback.svg", "trouble.svg"] {
+        for name in ["page.css", "page.js", "ok.svg", "streaming.svg", "fallback.svg", "trouble.svg"] {
             std::fs::write(assets.join(name), assets::find(name).unwrap().bytes).unwrap();
         }
         let one = Snapshot { troubles: vec![TroubleCode::StoreFailing], draining: true, ..samples::fallback() };

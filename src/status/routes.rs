@@ -1,366 +1,732 @@
-//! The status listener's routes: who may ask, what for, and the headers that keep the page to itself.
+//! The status listener's routes: who may ask, what for, and what is done.
 
-use std::sync::Arc;
+use std::{error::Error as StdError, fmt, net::IpAddr, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
-use http_body_util::Full;
+use bytes::Buf;
+use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    Method, Request, Response,
+    body::Body,
+    header::{self, HeaderName, HeaderValue},
+    http::request::Parts,
 };
 use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::{
-    access::Access,
-    assets,
+    access::{self, Access, Denied, Visitor},
+    answer::{Answer, asset, content, html, plain, secure, see_other},
+    body,
     caller::Viewer,
+    counters::StatusCounters,
+    events::{self, EventStreams},
     hosts::{self, Hosts},
     json,
     language::Language,
+    login_page,
     metrics::{self, SnapshotFigures},
+    origin::{Poster, Scheme},
     page::{self, Visit},
+    refusal::Refusal,
+    request::{Action, HEALTH, Page, Route, form_language, host, is_form, language, parameter, poster, wants_page},
     snapshot::Snapshot,
 };
-use crate::config;
+use crate::{
+    config,
+    transcripts::{RetryError, TranscriptId},
+};
 
-/// Sent with every answer.
-const SECURITY: [(HeaderName, &str); 5] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-];
+/// Puts a parked transcript back in the queue.
+pub type RetryHook =
+    Arc<dyn Fn(TranscriptId) -> Pin<Box<dyn Future<Output = Result<(), RetryError>> + Send>> + Send + Sync>;
 
-const NEVER_KEPT: &str = "no-store";
-const KEPT_FOR_GOOD: &str = "public, max-age=31536000, immutable";
+/// What the pages are made from, and what they can set off.
+pub struct Behind {
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What every other room counts.
+    pub figures: Registry,
+    pub retry: RetryHook,
+    /// True once the listener stops.
+    pub stopped: watch::Receiver<bool>,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    pub address: IpAddr,
+    /// Whether the box itself ended TLS.
+    pub tls: bool,
+}
 
 /// The status pages, of the latest snapshot.
-#[derive(Debug, Clone)]
 pub struct StatusSite {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     hosts: Hosts,
     access: Access,
     zone: TimeZone,
-    figures: Arc<Registry>,
+    events: EventStreams,
+    retry: RetryHook,
+    figures: Registry,
+    counters: StatusCounters,
 }
 
 impl StatusSite {
-    /// The site under the machine's own name, with times in its own zone. In `figures` is what every other room counts.
-    pub fn new(settings: &config::Status, snapshot: watch::Receiver<Arc<Snapshot>>, mut figures: Registry) -> Self {
+    /// The site under the machine's own name, with times in its own zone. Hashes the password, which takes tenths of a
+    /// second.
+    pub fn new(settings: &config::Status, behind: Behind) -> Self {
+        let Behind { snapshot, mut figures, retry, stopped } = behind;
+        let (access, counters) = (Access::new(&settings.password), StatusCounters::default());
         figures.register_collector(Box::new(SnapshotFigures(snapshot.clone())));
+        counters.register(&mut figures);
         Self {
-            snapshot,
-            figures: Arc::new(figures),
             hosts: Hosts::new(settings.hosts.iter().map(String::as_str), &hosts::own_name()),
-            access: Access::new(settings.password.clone()),
+            events: EventStreams::new(access.clone(), snapshot.clone(), stopped, counters.streams.clone()),
+            access,
+            snapshot,
             zone: TimeZone::system(),
+            retry,
+            figures,
+            counters,
         }
     }
 
-    /// The answer to one request. No route reads a body.
-    pub fn route<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let mut response = self.answer(request);
-        for (name, value) in SECURITY {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(NEVER_KEPT));
-        if request.method() == Method::HEAD {
-            *response.body_mut() = Full::default(); // Content-Length still tells the body's length
+    /// The answer to one request.
+    pub async fn route<B>(&self, request: Request<B>, client: Client) -> Answer
+    where
+        B: Body<Data: Buf, Error: Into<Box<dyn StdError + Send + Sync>>>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut response = self.answer(&parts, body, client).await.unwrap_or_else(|refusal| {
+            self.counters.note(refusal);
+            refusal.response()
+        });
+        secure(response.headers_mut());
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Either::Left(Full::default()); // Content-Length still tells the body's length
         }
         response
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let path = request.uri().path();
+    async fn answer<B>(&self, request: &Parts, body: B, client: Client) -> Result<Answer, Refusal>
+    where
+        B: Body<Data: Buf, Error: Into<Box<dyn StdError + Send + Sync>>>,
+    {
+        let path = request.uri.path();
         // Probes name the box in ways that it cannot know, and learn nothing from it.
-        if path != "/healthz" {
-            match host(request) {
-                None => return plain(StatusCode::BAD_REQUEST, "one Host is needed"),
-                Some(host) if !self.hosts.allow(host) => return plain(StatusCode::MISDIRECTED_REQUEST, WRONG_HOST),
-                Some(_) => {}
-            }
+        if path != HEALTH {
+            let host = host(request).ok_or(Refusal::NoHost)?;
+            self.hosts.allow(host).then_some(()).ok_or(Refusal::ForeignHost)?;
         }
-        let Some(route) = Route::of(path) else { return plain(StatusCode::NOT_FOUND, "not found") };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match route {
-            Route::Health => plain(StatusCode::OK, "ok"),
-            Route::Asset(asset) => asset_answer(asset, request.uri().query()),
-            Route::Metrics => self.metrics(),
-            Route::Page | Route::Status | Route::LogIn => self.for_viewer(route, request),
-        }
-    }
-
-    /// The box's state is shown to everybody, and there is no number of a caller among its figures.
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        match metrics::render(&self.figures) {
-            Ok(text) => content(metrics::CONTENT_TYPE, text),
-            Err(error) => {
-                tracing::error!(%error, "the figures cannot be written");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be shown; see the log")
+        match Route::of(path, &request.method)? {
+            Route::Show(page) => self.show(page, request, client).await,
+            Route::Act(action) => {
+                let poster = poster(request).ok_or(Refusal::ForeignPost)?;
+                self.act(action, request, body, client, poster).await
             }
         }
     }
 
-    fn for_viewer<B>(&self, route: Route, request: &Request<B>) -> Response<Full<Bytes>> {
-        let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        let Ok(viewer) = self.access.viewer(authorization) else { return challenge() };
+    async fn show(&self, page: Page, request: &Parts, client: Client) -> Result<Answer, Refusal> {
+        match page {
+            Page::Health => return Ok(plain(hyper::StatusCode::OK, "ok")),
+            Page::Asset(found) => return Ok(asset(found, parameter(request, "v").as_deref())),
+            // The box's state is shown to everybody, and there is no caller among the figures.
+            Page::Metrics => {
+                return metrics::render(&self.figures)
+                    .map(|text| content(metrics::CONTENT_TYPE, text))
+                    .map_err(unwritable);
+            }
+            Page::Main | Page::LogIn | Page::Status | Page::Events => {}
+        }
+        let visitor = self.access.visitor(&request.headers, client.address).await.map_err(Refusal::Password)?;
         let snapshot = Arc::clone(&self.snapshot.borrow());
-        match route {
-            Route::Status => content("application/json", json::render(&snapshot, viewer)),
-            // A browser that was asked for the password here sends it to every page from then on.
-            Route::LogIn if viewer == Viewer::Anyone && self.access.has_password() => challenge(),
-            Route::LogIn => to_the_page(),
-            _ => self.page(&snapshot, viewer, request),
+        match page {
+            Page::Status => Ok(content("application/json", json::render(&snapshot, visitor.viewer))),
+            Page::Events => self.follow(visitor, request),
+            Page::LogIn if visitor.viewer == Viewer::Anyone && self.access.has_password() => {
+                let language = language(request);
+                login_page::render(snapshot.state(), language, None)
+                    .map(|page| html(language, page))
+                    .map_err(unwritable)
+            }
+            Page::LogIn => Ok(see_other("/")),
+            _ => self.main_page(&snapshot, visitor, request),
         }
     }
 
-    fn page<B>(&self, snapshot: &Snapshot, viewer: Viewer, request: &Request<B>) -> Response<Full<Bytes>> {
-        let query = request.uri().query();
-        let language =
-            Language::wanted(parameter(query, "lang").as_deref(), text(request.headers(), header::ACCEPT_LANGUAGE));
+    fn main_page(&self, snapshot: &Snapshot, visitor: Visitor, request: &Parts) -> Result<Answer, Refusal> {
+        let language = language(request);
         let visit = Visit {
             language,
-            viewer,
+            viewer: visitor.viewer,
+            logged_in: visitor.session.is_some(),
             has_password: self.access.has_password(),
-            paused: parameter(query, "refresh").as_deref() == Some("off"),
+            paused: parameter(request, "refresh").as_deref() == Some("off"),
             zone: self.zone.clone(),
         };
-        match page::render(snapshot, &visit) {
-            Ok(html) => {
-                let mut response = content("text/html; charset=utf-8", html.into_bytes());
-                let code = HeaderValue::from_static(language.code());
-                response.headers_mut().insert(header::CONTENT_LANGUAGE, code);
-                response
+        page::render(snapshot, &visit).map(|page| html(language, page)).map_err(unwritable)
+    }
+
+    fn follow(&self, visitor: Visitor, request: &Parts) -> Result<Answer, Refusal> {
+        let body = match request.method {
+            Method::HEAD => Either::Left(Full::default()),
+            _ => self.events.follow(visitor).ok_or(Refusal::StreamsTaken)?,
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(events::CONTENT_TYPE));
+        // For nginx in front, which else holds events back until it has a buffer full of them.
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        Ok(response)
+    }
+
+    async fn act<B>(
+        &self,
+        action: Action<'_>,
+        request: &Parts,
+        body: B,
+        client: Client,
+        poster: Poster,
+    ) -> Result<Answer, Refusal>
+    where
+        B: Body<Data: Buf, Error: Into<Box<dyn StdError + Send + Sync>>>,
+    {
+        if !self.access.has_password() {
+            return Err(Refusal::NoPassword);
+        }
+        let form = body::read(body).await?;
+        match action {
+            Action::LogIn => {
+                let is_form = is_form(&request.headers);
+                let password = body::field(&form, "password").filter(|_| is_form).ok_or(Refusal::NotAForm)?;
+                let secure = client.tls || poster == Poster::OwnPage(Scheme::Https);
+                self.log_in(&password, form_language(&form), secure, client).await
             }
-            Err(error) => {
-                tracing::error!(%error, "the status page cannot be rendered");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be shown; see the log")
+            Action::LogOut => {
+                let visitor = self.access.visitor(&request.headers, client.address).await.map_err(Refusal::Password)?;
+                self.access.log_out(&visitor);
+                Ok(with_cookie(see_other(main_page_in(form_language(&form))), access::NO_COOKIE))
             }
+            Action::Retry(id) => {
+                let visitor = self.access.visitor(&request.headers, client.address).await.map_err(Refusal::Password)?;
+                let done = match visitor.viewer {
+                    Viewer::Staff => self.retry(id).await,
+                    Viewer::Anyone => Err(Refusal::NotStaff),
+                };
+                // A person is shown the page again, which says how things stand now.
+                match done {
+                    Err(Refusal::NotStaff) if wants_page(&request.headers) => Ok(see_other("/login")),
+                    _ if wants_page(&request.headers) => Ok(see_other(main_page_in(form_language(&form)))),
+                    done => done.map(|()| plain(hyper::StatusCode::ACCEPTED, "")),
+                }
+            }
+        }
+    }
+
+    async fn log_in(
+        &self,
+        password: &str,
+        language: Option<Language>,
+        secure: bool,
+        client: Client,
+    ) -> Result<Answer, Refusal> {
+        let denied = match self.access.log_in(password, client.address).await {
+            Ok(id) => {
+                tracing::info!(from = %client.address, "somebody logged in on the status page");
+                return Ok(with_cookie(see_other(main_page_in(language)), access::cookie(&id, secure)));
+            }
+            Err(denied) => denied,
+        };
+        let refusal = Refusal::Password(denied);
+        self.counters.note(refusal);
+        let (state, language) = (self.snapshot.borrow().state(), language.unwrap_or(Language::Hebrew));
+        let page = login_page::render(state, language, Some(denied)).map_err(unwritable)?;
+        let (mut response, told) = (html(language, page), refusal.response());
+        *response.status_mut() = told.status();
+        if let Some(after) = told.headers().get(header::RETRY_AFTER) {
+            response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+        }
+        if denied == Denied::Wrong {
+            // 401 has to name a way in (RFC 9110 §15.5.2); a browser asks by itself for Basic, and leaves this one alone.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Form realm=\"kolbox\""));
+        }
+        Ok(response)
+    }
+
+    async fn retry(&self, id: &str) -> Result<(), Refusal> {
+        let transcript_id: TranscriptId = id.parse().map_err(|_| Refusal::UnknownTranscript)?;
+        match (self.retry)(transcript_id).await {
+            Ok(()) => {
+                tracing::info!(%transcript_id, "a parked transcript is to be sent again");
+                Ok(())
+            }
+            Err(RetryError::NotParked) => {
+                let is_known = self.snapshot.borrow().recent.iter().any(|call| call.id == id);
+                Err(if is_known { Refusal::NotParked } else { Refusal::UnknownTranscript })
+            }
+            Err(RetryError::NotKept(_)) => Err(Refusal::StoreFailing),
         }
     }
 }
 
-const WRONG_HOST: &str = "this name is not the box's; use its IP address, or add the name to status.hosts";
-
-#[derive(Debug, Clone, Copy)]
-enum Route {
-    Page,
-    LogIn,
-    Status,
-    Metrics,
-    Health,
-    Asset(assets::Asset),
-}
-
-impl Route {
-    fn of(path: &str) -> Option<Self> {
-        match path {
-            "/" => Some(Self::Page),
-            "/login" => Some(Self::LogIn),
-            "/api/status" => Some(Self::Status),
-            "/metrics" => Some(Self::Metrics),
-            "/healthz" => Some(Self::Health),
-            _ => path.strip_prefix("/static/status/").and_then(assets::find).map(Self::Asset),
-        }
+impl fmt::Debug for StatusSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusSite").field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }
 
-/// The host that is asked for: a whole URL's own, else the only Host header's (RFC 9112 §3.2).
-fn host<B>(request: &Request<B>) -> Option<&str> {
-    if let Some(authority) = request.uri().authority() {
-        return Some(authority.as_str());
+fn main_page_in(language: Option<Language>) -> &'static str {
+    match language {
+        None => "/",
+        Some(Language::Hebrew) => "/?lang=he",
+        Some(Language::English) => "/?lang=en",
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next()?.to_str().ok()?;
-    hosts.next().is_none().then_some(host)
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// The first parameter of that name.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query?.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
-fn asset_answer(asset: assets::Asset, query: Option<&str>) -> Response<Full<Bytes>> {
-    let mut response = content(asset.content_type, asset.bytes);
-    if parameter(query, "v").as_deref() == Some(assets::EDITION.as_str()) {
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(KEPT_FOR_GOOD));
-    }
+fn with_cookie(mut response: Answer, cookie: HeaderValue) -> Answer {
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
     response
 }
 
-fn challenge() -> Response<Full<Bytes>> {
-    let mut response = plain(StatusCode::UNAUTHORIZED, "user kolbox and the status password are needed");
-    let realm = HeaderValue::from_static("Basic realm=\"kolbox\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-    response
-}
-
-fn to_the_page() -> Response<Full<Bytes>> {
-    let mut response = plain(StatusCode::SEE_OTHER, "");
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/"));
-    response
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = content("text/plain; charset=utf-8", text);
-    *response.status_mut() = status;
-    response
-}
-
-fn content(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let body = body.into();
-    let length = HeaderValue::from(body.len());
-    let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CONTENT_LENGTH, length);
-    response
+fn unwritable(error: impl fmt::Display) -> Refusal {
+    tracing::error!(%error, "an answer cannot be written");
+    Refusal::Unwritable
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use base64::{Engine, engine::general_purpose::STANDARD};
+    use bytes::Bytes;
     use http_body_util::BodyExt;
+    use hyper::StatusCode;
 
     use super::*;
-    use crate::status::samples;
+    use crate::{
+        limits::{EVENT_STREAMS_MAX, PASSWORD_PAUSE, STATUS_BODY_BYTES_MAX},
+        status::{
+            answer::{KEPT_FOR_GOOD, NEVER_KEPT, SECURITY},
+            assets, samples,
+        },
+    };
 
-    fn site(password: &str) -> StatusSite {
-        let (_, snapshot) = watch::channel(Arc::new(samples::fallback()));
+    const PASSWORD: &str = "open sesame";
+    const HOST: (&str, &str) = ("host", "192.168.1.20:8080");
+    const OWN: (&str, &str) = ("origin", "http://192.168.1.20:8080");
+    const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+    const JSON: (&str, &str) = ("content-type", "application/json");
+    const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    const PARKED: &str = "01JD0000000000000000000001";
+    /// As in the samples: known, and not parked.
+    const DELIVERED: &str = "01JD0000000000000000000000";
+    const CLIENT: Client = Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), tls: false };
+
+    /// A site in front of a test.
+    struct Fixture {
+        site: StatusSite,
+        retried: Arc<Mutex<Vec<String>>>,
+        snapshot: watch::Sender<Arc<Snapshot>>,
+        _stop: watch::Sender<bool>,
+    }
+
+    fn fixture(password: &str) -> Fixture {
+        let (sender, snapshot) = watch::channel(Arc::new(samples::trouble()));
+        let (stop, stopped) = watch::channel(false);
+        let retried = Arc::<Mutex<Vec<String>>>::default();
+        let retry: RetryHook = Arc::new({
+            let retried = retried.clone();
+            move |id| {
+                retried.lock().unwrap().push(id.to_string());
+                let done = if id.to_string() == PARKED { Ok(()) } else { Err(RetryError::NotParked) };
+                Box::pin(std::future::ready(done))
+            }
+        });
         let settings = config::Status {
             password: password.into(),
             hosts: vec!["status.example.co.il".into()],
             ..config::Status::default()
         };
-        StatusSite::new(&settings, snapshot, Registry::default())
+        let behind = Behind { snapshot, figures: Registry::default(), retry, stopped };
+        Fixture { site: StatusSite::new(&settings, behind), retried, snapshot: sender, _stop: stop }
     }
 
-    fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let builder = Request::builder().method(method).uri(path);
-        headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).unwrap()
-    }
+    impl Fixture {
+        async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+            self.ask_as(CLIENT, method, path, headers, body).await
+        }
 
-    fn get(path: &str) -> Response<Full<Bytes>> {
-        site("").route(&request(Method::GET, path, &[("host", "192.168.1.20:8080")]))
-    }
+        async fn ask_as(
+            &self,
+            client: Client,
+            method: Method,
+            path: &str,
+            headers: &[(&str, &str)],
+            body: &str,
+        ) -> Answer {
+            let builder = Request::builder().method(method).uri(path);
+            let builder = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+            self.site.route(builder.body(Full::new(Bytes::from(body.to_owned()))).unwrap(), client).await
+        }
 
-    fn body(response: Response<Full<Bytes>>) -> String {
-        let mut body = response.into_body();
-        let frame = ready(body.frame());
-        frame.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap()).unwrap_or_default()
-    }
+        async fn get(&self, path: &str) -> Answer {
+            self.ask(Method::GET, path, &[HOST], "").await
+        }
 
-    /// A full body is ready at once.
-    fn ready<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("a full body is ready at once"),
+        async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+            self.ask(Method::POST, path, headers, body).await
+        }
+
+        /// The cookie of a fresh login, as a browser sends it back.
+        async fn log_in(&self) -> String {
+            let answer = self.post("/login", &[HOST, OWN, FORM], "password=open+sesame").await;
+            let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+            cookie.split(';').next().unwrap().to_owned()
         }
     }
 
-    #[test]
-    fn every_route_answers_what_it_promises() {
-        let page = get("/");
+    fn basic(credentials: &str) -> String {
+        format!("Basic {}", STANDARD.encode(credentials))
+    }
+
+    async fn text_of(answer: Answer) -> String {
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    fn location(answer: &Answer) -> &str {
+        answer.headers()[header::LOCATION].to_str().unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_route_answers_what_it_promises() {
+        let box_ = fixture("");
+        let page = box_.get("/").await;
         assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(page.headers()[header::CONTENT_LANGUAGE], "he");
-        assert!(body(page).contains("dir=\"rtl\""));
-        assert!(body(get("/?lang=en")).contains("callers are leaving a message"));
-        let status = get("/api/status");
+        assert!(text_of(page).await.contains("dir=\"rtl\""));
+        assert!(text_of(box_.get("/?lang=en").await).await.contains("2 things need attention"));
+        let status = box_.get("/api/status").await;
         assert_eq!(status.headers()[header::CONTENT_TYPE], "application/json");
-        assert!(body(status).starts_with('{'));
-        assert_eq!(body(get("/healthz")), "ok");
-        let metrics = get("/metrics");
-        assert_eq!(metrics.headers()[header::CONTENT_TYPE], metrics::CONTENT_TYPE);
-        assert!(body(metrics).contains("\nkolbox_active_calls 4\n"));
-        assert_eq!(get("/nothing").status(), StatusCode::NOT_FOUND);
-        assert_eq!(get("/static/status/../page.css").status(), StatusCode::NOT_FOUND);
-    }
-
-    #[test]
-    fn every_answer_keeps_the_page_to_itself() {
-        for path in ["/", "/api/status", "/healthz", "/nothing", "/static/status/page.css"] {
-            let response = get(path);
-            for (name, value) in SECURITY {
-                assert_eq!(response.headers()[&name], value, "{path}");
-            }
-            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store", "{path}");
+        assert!(text_of(status).await.starts_with('{'));
+        assert_eq!(text_of(box_.get("/healthz").await).await, "ok");
+        let figures = box_.get("/metrics").await;
+        assert_eq!(figures.headers()[header::CONTENT_TYPE], metrics::CONTENT_TYPE);
+        assert!(text_of(figures).await.contains("\nkolbox_parked_transcripts 1\n"));
+        let events = box_.get("/api/events").await;
+        assert_eq!(events.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let first = events.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(first.starts_with(b"retry: 3000\ndata: {\"version\":"));
+        for unknown in ["/nothing", "/static/status/../page.css", "/api/transcripts/", "/api/transcripts/x/retry/y"] {
+            assert_eq!(box_.get(unknown).await.status(), StatusCode::NOT_FOUND, "{unknown}");
         }
     }
 
-    #[test]
-    fn assets_are_kept_for_good_only_under_their_edition() {
-        let response = get(&format!("/static/status/page.css?v={}", *assets::EDITION));
-        assert_eq!(response.headers()[header::CACHE_CONTROL], KEPT_FOR_GOOD);
-        assert_eq!(get("/static/status/page.css?v=older").headers()[header::CACHE_CONTROL], NEVER_KEPT);
+    #[tokio::test]
+    async fn every_answer_keeps_the_page_to_itself() {
+        let box_ = fixture(PASSWORD);
+        for path in
+            ["/", "/login", "/api/status", "/api/events", "/metrics", "/healthz", "/nothing", "/static/status/page.js"]
+        {
+            let answer = box_.get(path).await;
+            for (name, value) in SECURITY {
+                assert_eq!(answer.headers()[&name], value, "{path}");
+            }
+            assert_eq!(answer.headers()[header::CACHE_CONTROL], NEVER_KEPT, "{path}");
+        }
     }
 
-    #[test]
-    fn head_tells_the_length_and_sends_nothing() {
-        let whole = get("/api/status");
-        let head = site("").route(&request(Method::HEAD, "/api/status", &[("host", "localhost")]));
+    #[tokio::test]
+    async fn assets_are_kept_for_good_only_under_their_edition() {
+        let box_ = fixture("");
+        let asset = box_.get(&format!("/static/status/page.js?v={}", *assets::EDITION)).await;
+        assert_eq!(asset.headers()[header::CACHE_CONTROL], KEPT_FOR_GOOD);
+        assert_eq!(asset.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
+        let older = box_.get("/static/status/page.css?v=older").await;
+        assert_eq!(older.headers()[header::CACHE_CONTROL], NEVER_KEPT);
+    }
+
+    #[tokio::test]
+    async fn head_tells_the_length_and_sends_nothing_and_takes_no_event_streams_place() {
+        let box_ = fixture("");
+        let whole = box_.get("/api/status").await;
+        let head = box_.ask(Method::HEAD, "/api/status", &[HOST], "").await;
         assert_eq!(head.status(), StatusCode::OK);
         assert_eq!(head.headers()[header::CONTENT_LENGTH], whole.headers()[header::CONTENT_LENGTH]);
-        assert_eq!(body(head), "");
+        assert_eq!(text_of(head).await, "");
+        let events = box_.ask(Method::HEAD, "/api/events", &[HOST], "").await;
+        assert_eq!(events.headers()[header::CONTENT_TYPE], "text/event-stream");
+        assert_eq!((text_of(events).await.as_str(), box_.site.counters.streams.get()), ("", 0));
     }
 
-    #[test]
-    fn other_methods_are_told_what_is_allowed() {
-        for path in ["/", "/api/status", "/healthz"] {
-            let response = site("").route(&request(Method::POST, path, &[("host", "localhost")]));
-            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-            assert_eq!(response.headers()[header::ALLOW], "GET, HEAD");
+    #[tokio::test]
+    async fn other_methods_are_told_what_is_allowed() {
+        let box_ = fixture(PASSWORD);
+        for (method, path, allowed) in [
+            (Method::POST, "/", "GET, HEAD"),
+            (Method::POST, "/api/status", "GET, HEAD"),
+            (Method::POST, "/api/events", "GET, HEAD"),
+            (Method::POST, "/healthz", "GET, HEAD"),
+            (Method::DELETE, "/login", "GET, HEAD, POST"),
+            (Method::GET, "/logout", "POST"),
+            (Method::GET, "/api/transcripts/01JD0000000000000000000001/retry", "POST"),
+        ] {
+            let answer = box_.ask(method, path, &[HOST, OWN], "").await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(answer.headers()[header::ALLOW], allowed, "{path}");
         }
-        let unknown = site("").route(&request(Method::DELETE, "/nothing", &[("host", "localhost")]));
-        assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+        assert_eq!(box_.ask(Method::DELETE, "/nothing", &[HOST], "").await.status(), StatusCode::NOT_FOUND);
     }
 
-    #[test]
-    fn foreign_hosts_are_misdirected_everywhere_but_at_the_health_probe() {
+    #[tokio::test]
+    async fn foreign_hosts_are_misdirected_everywhere_but_at_the_health_probe() {
+        let box_ = fixture(PASSWORD);
         let asked =
-            |path: &str, headers: &[(&str, &str)]| site("").route(&request(Method::GET, path, headers)).status();
-        for path in ["/", "/api/status", "/static/status/page.css", "/nothing"] {
-            assert_eq!(asked(path, &[("host", "evil.example")]), StatusCode::MISDIRECTED_REQUEST, "{path}");
+            async |method, path: &str, headers: &[(&str, &str)]| box_.ask(method, path, headers, "").await.status();
+        let foreign = ("host", "evil.example");
+        for path in ["/", "/login", "/api/status", "/api/events", "/metrics", "/static/status/page.css", "/nothing"] {
+            assert_eq!(asked(Method::GET, path, &[foreign]).await, StatusCode::MISDIRECTED_REQUEST, "{path}");
         }
-        assert_eq!(asked("/healthz", &[("host", "evil.example")]), StatusCode::OK);
-        assert_eq!(asked("/healthz", &[]), StatusCode::OK);
-        assert_eq!(asked("/", &[("host", "status.example.co.il:8080")]), StatusCode::OK);
-        assert_eq!(asked("/", &[]), StatusCode::BAD_REQUEST);
-        assert_eq!(asked("/", &[("host", "localhost"), ("host", "evil.example")]), StatusCode::BAD_REQUEST);
-        let whole_url = asked("http://evil.example/", &[("host", "localhost")]);
+        for path in ["/login", "/logout", "/api/transcripts/01JD0000000000000000000001/retry"] {
+            let own = ("origin", "http://evil.example");
+            assert_eq!(asked(Method::POST, path, &[foreign, own]).await, StatusCode::MISDIRECTED_REQUEST, "{path}");
+        }
+        assert_eq!(asked(Method::GET, "/healthz", &[foreign]).await, StatusCode::OK);
+        assert_eq!(asked(Method::GET, "/healthz", &[]).await, StatusCode::OK);
+        assert_eq!(asked(Method::GET, "/", &[("host", "status.example.co.il:8080")]).await, StatusCode::OK);
+        assert_eq!(asked(Method::GET, "/", &[]).await, StatusCode::BAD_REQUEST);
+        assert_eq!(asked(Method::GET, "/", &[("host", "localhost"), foreign]).await, StatusCode::BAD_REQUEST);
+        let whole_url = asked(Method::GET, "http://evil.example/", &[("host", "localhost")]).await;
         assert_eq!(whole_url, StatusCode::MISDIRECTED_REQUEST);
+        assert!(text_of(box_.get("/metrics").await).await.contains("\nkolbox_status_hosts_refused_total 13\n"));
     }
 
-    #[test]
-    fn the_password_shows_whole_numbers_and_a_wrong_one_is_asked_for_again() {
-        let site = site("open sesame");
-        let asked = |path: &str, credentials: Option<&str>| {
-            let basic = credentials.map(|credentials| format!("Basic {}", STANDARD.encode(credentials)));
-            let mut headers = vec![("host", "localhost")];
-            headers.extend(basic.as_deref().map(|basic| ("authorization", basic)));
-            site.route(&request(Method::GET, path, &headers))
+    #[tokio::test(start_paused = true)]
+    async fn basic_shows_whole_numbers_and_a_wrong_one_is_asked_for_again_and_then_throttled() {
+        let box_ = fixture(PASSWORD);
+        let asked = async |path: &str, credentials: &str| {
+            box_.ask(Method::GET, path, &[HOST, ("authorization", &basic(credentials))], "").await
         };
-        assert!(!body(asked("/api/status", None)).contains("+972"));
-        assert!(body(asked("/api/status", Some("kolbox:open sesame"))).contains("+972501234567"));
-        assert!(body(asked("/", Some("kolbox:open sesame"))).contains("+972501234567"));
-        let wrong = asked("/api/status", Some("kolbox:guess"));
+        assert!(text_of(asked("/api/status", "kolbox:open sesame").await).await.contains("+972521112233"));
+        assert!(text_of(asked("/", "kolbox:open sesame").await).await.contains("+972521112233"));
+        let wrong = asked("/api/status", "kolbox:guess").await;
         assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
-        assert!(wrong.headers().contains_key(header::WWW_AUTHENTICATE));
-        assert_eq!(asked("/login", None).status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(asked("/login", Some("kolbox:open sesame")).headers()[header::LOCATION], "/");
+        assert_eq!(wrong.headers()[header::WWW_AUTHENTICATE], "Basic realm=\"kolbox\", charset=\"UTF-8\"");
+        let soon = asked("/", "kolbox:guess").await;
+        assert_eq!(
+            (soon.status(), &soon.headers()[header::RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
+        );
+        tokio::time::advance(PASSWORD_PAUSE).await;
+        assert_eq!(asked("/login", "kolbox:open sesame").await.status(), StatusCode::SEE_OTHER);
+        let figures = text_of(box_.get("/metrics").await).await;
+        assert!(figures.contains("\nkolbox_status_passwords_wrong_total 1\n"), "{figures}");
+        assert!(figures.contains("\nkolbox_status_passwords_unheard_total 1\n"), "{figures}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_shows_numbers_until_the_logout() {
+        let box_ = fixture(PASSWORD);
+        let form = box_.get("/login?lang=en").await;
+        assert_eq!(form.status(), StatusCode::OK);
+        assert!(text_of(form).await.contains("Log in with the password"));
+        let answer = box_.post("/login", &[HOST, OWN, FORM], "password=open+sesame&lang=en").await;
+        assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/?lang=en"));
+        let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+        assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"), "{cookie}");
+        let id = cookie.split(';').next().unwrap().to_owned();
+        let with_cookie = [HOST, OWN, ("cookie", id.as_str())];
+        let page = text_of(box_.ask(Method::GET, "/?lang=en", &with_cookie, "").await).await;
+        assert!(page.contains("+972521112233") && page.contains("Log out"), "{page}");
+        assert!(text_of(box_.ask(Method::GET, "/api/status", &with_cookie, "").await).await.contains("+972521112233"));
+        assert_eq!(location(&box_.ask(Method::GET, "/login", &with_cookie, "").await), "/");
+        let out = box_.post("/logout", &with_cookie, "").await;
+        assert_eq!((out.status(), location(&out)), (StatusCode::SEE_OTHER, "/"));
+        assert!(out.headers()[header::SET_COOKIE].to_str().unwrap().starts_with("kolbox_session=; Path=/; Max-Age=0;"));
+        assert!(!text_of(box_.ask(Method::GET, "/", &with_cookie, "").await).await.contains("+972"));
+    }
+
+    #[tokio::test]
+    async fn the_cookie_is_secure_where_the_page_came_by_tls() {
+        let box_ = fixture(PASSWORD);
+        let host = ("host", "status.example.co.il");
+        let cookie = async |client: Client, origin: &str| {
+            let headers = [host, FORM, ("origin", origin)];
+            let answer = box_.ask_as(client, Method::POST, "/login", &headers, "password=open+sesame").await;
+            answer.headers()[header::SET_COOKIE].to_str().unwrap().to_owned()
+        };
+        assert!(!cookie(CLIENT, "http://status.example.co.il").await.contains("Secure"));
+        assert!(
+            cookie(CLIENT, "https://status.example.co.il").await.ends_with("; Secure"),
+            "TLS ends in front of the box"
+        );
+        let tls = Client { tls: true, ..CLIENT };
+        assert!(cookie(tls, "https://status.example.co.il").await.ends_with("; Secure"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_login_is_told_so_on_the_page_and_the_next_within_a_second_is_not_looked_at() {
+        let box_ = fixture(PASSWORD);
+        let tried = async |password: &str| box_.post("/login", &[HOST, OWN, FORM, BROWSER], password).await;
+        let wrong = tried("password=guess&lang=en").await;
+        assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+        assert!(!wrong.headers().contains_key(header::SET_COOKIE));
+        assert!(!wrong.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().contains("Basic"), "no dialog opens");
+        assert!(text_of(wrong).await.contains("That is not the password."));
+        let soon = tried("password=open+sesame&lang=en").await;
+        assert_eq!(
+            (soon.status(), &soon.headers()[header::RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
+        );
+        assert!(!soon.headers().contains_key(header::SET_COOKIE));
+        tokio::time::advance(PASSWORD_PAUSE).await;
+        assert_eq!(tried("password=open+sesame").await.status(), StatusCode::SEE_OTHER);
+        let unlike = box_.post("/login", &[HOST, OWN, JSON], "{\"password\":\"open sesame\"}").await;
+        assert_eq!(unlike.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+
+    #[tokio::test]
+    async fn a_post_is_the_boxes_own_pages_or_a_programs_with_the_password_and_json() {
+        let box_ = fixture(PASSWORD);
+        let (cookie, right) = (box_.log_in().await, basic("kolbox:open sesame"));
+        let (cookie, right) = (("cookie", cookie.as_str()), ("authorization", right.as_str()));
+        let path = format!("/api/transcripts/{PARKED}/retry");
+        let posted =
+            async |headers: &[(&str, &str)]| box_.post(&path, &[&[HOST], headers].concat(), "{}").await.status();
+        let forbidden: &[&[(&str, &str)]] = &[
+            &[cookie],
+            &[cookie, JSON],
+            &[cookie, JSON, ("origin", "http://evil.example")],
+            &[right, JSON, ("origin", "http://evil.example")],
+            &[right, JSON, ("origin", "null")],
+            &[right, FORM],
+            &[right],
+            &[JSON],
+            &[right, OWN, ("origin", "http://evil.example")],
+        ];
+        for headers in forbidden {
+            assert_eq!(posted(headers).await, StatusCode::FORBIDDEN, "{headers:?}");
+        }
+        assert_eq!(*box_.retried.lock().unwrap(), [""; 0]);
+        assert_eq!(posted(&[right, JSON]).await, StatusCode::ACCEPTED);
+        assert_eq!(posted(&[cookie, OWN]).await, StatusCode::ACCEPTED);
+        assert_eq!(posted(&[right, OWN]).await, StatusCode::ACCEPTED);
+        assert_eq!(*box_.retried.lock().unwrap(), [PARKED; 3]);
+        assert_eq!(posted(&[OWN]).await, StatusCode::UNAUTHORIZED);
+        let wrong = basic("kolbox:guess");
+        assert_eq!(posted(&[("authorization", &wrong), JSON]).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(box_.retried.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_retry_says_what_became_of_it() {
+        let box_ = fixture(PASSWORD);
+        let right = basic("kolbox:open sesame");
+        let retried = async |id: &str| {
+            let headers = [HOST, JSON, ("authorization", right.as_str())];
+            box_.post(&format!("/api/transcripts/{id}/retry"), &headers, "").await.status()
+        };
+        assert_eq!(retried(PARKED).await, StatusCode::ACCEPTED);
+        assert_eq!(retried(DELIVERED).await, StatusCode::CONFLICT);
+        assert_eq!(retried("01JD0000000000000000000009").await, StatusCode::NOT_FOUND);
+        for nonsense in ["", "x", "01jd0000000000000000000001", "%2e%2e", "01JD0000000000000000000001/x"] {
+            assert_eq!(retried(nonsense).await, StatusCode::NOT_FOUND, "{nonsense}");
+        }
+        assert_eq!(box_.retried.lock().unwrap().len(), 3, "what is no id is asked of nobody");
+    }
+
+    #[tokio::test]
+    async fn the_retry_button_leads_back_to_the_page_or_to_the_login() {
+        let box_ = fixture(PASSWORD);
+        let cookie = box_.log_in().await;
+        let cookie = ("cookie", cookie.as_str());
+        let page = text_of(box_.ask(Method::GET, "/?lang=en", &[HOST, cookie], "").await).await;
+        assert!(page.contains(&format!("action=\"/api/transcripts/{DELIVERED}/retry\"")), "{page}");
+        let pressed = async |headers: &[(&str, &str)]| {
+            let answer = box_.post(&format!("/api/transcripts/{PARKED}/retry"), headers, "lang=en").await;
+            assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+            location(&answer).to_owned()
+        };
+        assert_eq!(pressed(&[HOST, OWN, FORM, BROWSER, cookie]).await, "/?lang=en");
+        assert_eq!(pressed(&[HOST, OWN, FORM, BROWSER]).await, "/login");
+        assert_eq!(box_.retried.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_password_nothing_can_be_done_and_the_answer_says_what_to_set() {
+        let box_ = fixture("");
+        for path in ["/login", "/logout", "/api/transcripts/01JD0000000000000000000001/retry"] {
+            let answer = box_.post(path, &[HOST, OWN, FORM], "password=").await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
+            assert!(text_of(answer).await.contains("status.password"), "{path}");
+        }
+        assert!(box_.retried.lock().unwrap().is_empty());
+        assert_eq!(location(&box_.get("/login").await), "/");
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_maximum_is_refused_and_counted() {
+        let box_ = fixture(PASSWORD);
+        let large = "a".repeat(STATUS_BODY_BYTES_MAX + 1);
+        let answer = box_.post("/login", &[HOST, OWN, FORM], &large).await;
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer.headers()[header::CONNECTION], "close");
+        assert!(text_of(box_.get("/metrics").await).await.contains("\nkolbox_status_bodies_refused_total 1\n"));
+    }
+
+    #[tokio::test]
+    async fn one_event_stream_too_many_is_told_to_come_back() {
+        let box_ = fixture("");
+        let mut open = Vec::new();
+        for _ in 0..EVENT_STREAMS_MAX {
+            open.push(box_.get("/api/events").await);
+        }
+        let refused = box_.get("/api/events").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key(header::RETRY_AFTER));
+        let figures = text_of(box_.get("/metrics").await).await;
+        assert!(figures.contains("\nkolbox_status_event_streams 16\n"), "{figures}");
+        assert!(figures.contains("\nkolbox_status_event_streams_refused_total 1\n"), "{figures}");
+        open.pop();
+        assert_eq!(box_.get("/api/events").await.status(), StatusCode::OK);
+    }
+
+    /// Every number of the samples, and what a record or a failure could hold of a person.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_personal_is_in_any_answer_to_anybody_without_the_password() {
+        for (password, cookie) in [("", "kolbox_session="), (PASSWORD, "kolbox_session=AAAAAAAAAAAAAAAAAAAAAA")] {
+            let box_ = fixture(password);
+            let mut answers = String::new();
+            for snapshot in
+                [samples::idle(), samples::answering(), samples::streaming(), samples::fallback(), samples::trouble()]
+            {
+                box_.snapshot.send_replace(Arc::new(snapshot));
+                for path in
+                    ["/", "/?lang=en", "/?refresh=off", "/login", "/api/status", "/metrics", "/healthz", "/nothing"]
+                {
+                    answers += &text_of(box_.ask(Method::GET, path, &[HOST, ("cookie", cookie)], "").await).await;
+                }
+                let events = box_.ask(Method::GET, "/api/events", &[HOST, ("cookie", cookie)], "").await;
+                let first = events.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+                answers += std::str::from_utf8(&first).unwrap();
+                for path in ["/login", "/logout", "/api/transcripts/01JD0000000000000000000000/retry"] {
+                    answers += &text_of(box_.post(path, &[HOST, OWN, FORM, BROWSER], "password=guess").await).await;
+                    answers += &text_of(box_.post(path, &[HOST, OWN, FORM], "").await).await;
+                }
+                let wrong = basic("kolbox:guess");
+                answers +=
+                    &text_of(box_.ask(Method::GET, "/api/status", &[HOST, ("authorization", &wrong)], "").await).await;
+            }
+            assert!(answers.contains("567") && answers.len() > 100_000, "the samples were shown, with three digits");
+            let answers = answers.replace(samples::CALL_SID, "");
+            for number in samples::NUMBERS {
+                let digits = number.trim_start_matches('+');
+                let most = &digits[..digits.len() - 3];
+                assert!(!answers.contains(number) && !answers.contains(most), "{number}");
+                let [without_country, tail] = [&digits[3..], &digits[digits.len() - 4..]];
+                assert!(!answers.contains(without_country) && !answers.contains(tail), "{number}");
+            }
+            assert!(!answers.contains("dana"), "a SIP address is a person's name");
+        }
     }
 }

@@ -18,6 +18,11 @@ use crate::{
 /// 10:32:05.250 in Jerusalem.
 pub const AT: &str = "2026-11-22T08:32:05.250Z";
 
+/// Of every call in the samples.
+pub const CALL_SID: &str = "CA0123456789abcdef0123456789abcdef";
+/// Every caller's number in the samples.
+pub const NUMBERS: [&str; 5] = ["+972501234567", "+97235550199", "+972521112233", "+97235550148", "+972547770031"];
+
 /// Nothing has happened yet.
 pub fn idle() -> Snapshot {
     with_lamps(Snapshot {
@@ -82,7 +87,7 @@ pub fn trouble() -> Snapshot {
             last_ok: Some(at(86_400)),
             last_error: Some(SyncError { at: at(30), message: "HTTP 503 from https://office.example/calls".into() }),
         },
-        recent: recent(false),
+        recent: with_first_parked(recent(false)),
         troubles: vec![TroubleCode::SyncFailing, TroubleCode::TranscriptsParked],
         ..streaming()
     })
@@ -99,7 +104,7 @@ pub fn with_lamps(mut snapshot: Snapshot) -> Snapshot {
 
 pub fn call(state: CallState, age_s: i64, media_ms_ago: Option<u64>) -> CallNow {
     CallNow {
-        call_sid: "CA0123456789abcdef0123456789abcdef".into(),
+        call_sid: CALL_SID.into(),
         from: Caller::new("+972501234567"),
         state,
         since: at(age_s),
@@ -110,7 +115,7 @@ pub fn call(state: CallState, age_s: i64, media_ms_ago: Option<u64>) -> CallNow 
 fn recent(synced: bool) -> Vec<RecentCall> {
     let ended = |age_s, from: &str, lasted_s, source, outcome, reason, synced| RecentCall {
         id: "01JD0000000000000000000000".into(),
-        call_sid: "CA0123456789abcdef0123456789abcdef".into(),
+        call_sid: CALL_SID.into(),
         from: Caller::new(from),
         started_at: at(age_s),
         lasted: Duration::from_secs(lasted_s),
@@ -118,6 +123,7 @@ fn recent(synced: bool) -> Vec<RecentCall> {
         source,
         reason,
         synced,
+        parked: false,
     };
     use FallbackReason::{NoCapacity, NoMedia, NoStreamStart};
     use Outcome::{NoSpeech, Transcribed, Untranscribed};
@@ -129,6 +135,11 @@ fn recent(synced: bool) -> Vec<RecentCall> {
         ended(7_900, "+972547770031", 128, Stream, Untranscribed, None, true),
         ended(66_000, "+972501234567", 3_725, Recording, Transcribed, Some(NoCapacity), true),
     ]
+}
+
+fn with_first_parked(mut calls: Vec<RecentCall>) -> Vec<RecentCall> {
+    calls[0].parked = true;
+    calls
 }
 
 fn at(seconds_ago: i64) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{caller::Caller, trouble::TroubleCode};
@@ -50,6 +50,26 @@ pub struct CallNow {
     pub since: Timestamp,
     /// How long ago its last media frame was heard; `None`: never.
     pub last_media_ago: Option<Duration>,
+}
+
+/// Media frames come every 20 ms; a gap that staff should see is far longer.
+const SILENCE_SHOWN_MIN: Duration = Duration::from_secs(2);
+/// The same moment, dated twice by the wall clock, comes out a little different each time.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(1);
+
+impl CallNow {
+    /// How long no sound has come from a caller who should be heard, if that is worth telling.
+    pub fn silence(&self) -> Option<Duration> {
+        self.last_media_ago.filter(|ago| self.state == CallState::Streaming && *ago >= SILENCE_SHOWN_MIN)
+    }
+
+    /// The same to a person who looks, however long ago the last frame came.
+    fn looks_like(&self, other: &Self) -> bool {
+        let Self { call_sid, from, state, since, last_media_ago: _ } = self;
+        (call_sid, from, state) == (&other.call_sid, &other.from, &other.state)
+            && self.silence().is_some() == other.silence().is_some()
+            && since.duration_since(other.since).abs() < SAME_MOMENT
+    }
 }
 
 /// What the watchdog did since the start.
@@ -106,6 +126,8 @@ pub struct RecentCall {
     pub reason: Option<FallbackReason>,
     /// The office's system has its record.
     pub synced: bool,
+    /// The office's system refused its record, which waits to be tried again.
+    pub parked: bool,
 }
 
 /// Every state that a live call can be in.
@@ -165,6 +187,39 @@ impl Snapshot {
         }
     }
 
+    /// Whether there is more to tell than that time has passed: clocks and frames go on by themselves, and so do lamps
+    /// that blink.
+    pub fn is_news_after(&self, told: &Snapshot) -> bool {
+        let Snapshot { lamps, calls, .. } = self;
+        let lamps_same =
+            lamps.iter().zip(&told.lamps).all(|(now, then)| (now.lamp, now.pattern) == (then.lamp, then.pattern));
+        let calls_same =
+            calls.len() == told.calls.len() && calls.iter().zip(&told.calls).all(|(now, then)| now.looks_like(then));
+        !(lamps_same && calls_same && self.standing() == told.standing())
+    }
+
+    /// What stays as it is until something happens.
+    fn standing(&self) -> impl PartialEq + '_ {
+        // Every field is named: a new one has to say whether it is news.
+        let Snapshot {
+            at: _,
+            uptime: _,
+            lamps: _,
+            calls: _,
+            version,
+            board_profile,
+            draining,
+            active,
+            capacity,
+            watchdog,
+            transcripts,
+            sync,
+            recent,
+            troubles,
+        } = self;
+        ((version, board_profile, draining), (active, capacity, watchdog, transcripts), (sync, recent, troubles))
+    }
+
     /// Calls whose caller is heard live.
     pub fn streaming(&self) -> usize {
         self.calls_in(|state| state == CallState::Streaming)
@@ -216,6 +271,24 @@ mod tests {
         assert_eq!(samples::streaming().state(), State::Streaming);
         assert_eq!(samples::fallback().state(), State::Fallback);
         assert_eq!(samples::trouble().state(), State::Trouble);
+    }
+
+    #[test]
+    fn time_alone_is_no_news_and_a_caller_who_is_no_longer_heard_is() {
+        let told = samples::streaming();
+        let mut now = told.clone();
+        now.at += Duration::from_secs(1);
+        now.uptime += Duration::from_secs(1);
+        now.lamps[0].on = !now.lamps[0].on;
+        now.calls[0].last_media_ago = Some(Duration::from_millis(40));
+        now.calls[0].since += Duration::from_millis(3);
+        assert!(!now.is_news_after(&told));
+        now.calls[0].last_media_ago = Some(SILENCE_SHOWN_MIN);
+        assert!(now.is_news_after(&told));
+        for other in [samples::idle(), samples::answering(), samples::fallback(), samples::trouble()] {
+            assert!(other.is_news_after(&told));
+        }
+        assert!(Snapshot { draining: true, ..told.clone() }.is_news_after(&told));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub const LAMPS: Text = text("הנורות על המכשיר", "The lamps on the
 
 /// The time follows at once.
 pub const UPDATED: Text = text("עודכן ב־", "Updated at ");
-pub const REFRESHES: Text = text("מתעדכן מעצמו כל 10 שניות", "Refreshes by itself every 10 seconds");
+pub const REFRESHES: Text = text("מתעדכן מעצמו", "Refreshes by itself");
 pub const STANDS_STILL: Text = text("העדכון נעצר", "Refreshing is paused");
 pub const PAUSE: Text = text("עצירה", "Pause");
 pub const RESUME: Text = text("המשך", "Resume");
@@ -118,6 +118,29 @@ pub const SHOW_NUMBERS: Text = text("הצגת המספרים המלאים", "Sho
 pub const NUMBERS_HIDDEN: Text = text(
     "המספרים מוסתרים, כי לא נקבעה סיסמה (status.password).",
     "Numbers are hidden, as no password is set (status.password).",
+);
+
+pub const LOG_IN: Text = text("כניסה", "Log in");
+pub const LOG_OUT: Text = text("יציאה", "Log out");
+pub const LOG_IN_TITLE: Text = text("כניסה עם סיסמה", "Log in with the password");
+pub const LOG_IN_WHY: Text = text(
+    "אחרי הכניסה רואים את המספרים המלאים, ואפשר לשלוח שוב תמלולים שלא התקבלו. הסיסמה נמצאת אצל מי שהתקין את המכשיר.",
+    "Once logged in you see whole numbers, and can send refused transcripts again. Whoever installed the box has the password.",
+);
+pub const PASSWORD: Text = text("סיסמה", "Password");
+pub const BACK: Text = text("חזרה לדף", "Back to the page");
+pub const PASSWORD_WRONG: Text = text("הסיסמה לא נכונה.", "That is not the password.");
+pub const PASSWORD_TOO_SOON: Text =
+    text("רגע אחד: אפשר לנסות פעם בשנייה. נסו שוב.", "One moment: there is one try a second. Try again.");
+pub const PASSWORD_BUSY: Text =
+    text("אי אפשר לבדוק את הסיסמה כרגע. נסו שוב.", "The password cannot be checked just now. Try again.");
+
+pub const REFUSED: Text = text("המערכת של המשרד סירבה", "Refused by the office's system");
+pub const SEND_AGAIN: Text = text("לשלוח שוב", "Send again");
+pub const LOST: Text = text("המכשיר לא עונה.", "The box does not answer.");
+pub const LOST_MORE: Text = text(
+    "מה שכתוב למטה היה נכון כשענה לאחרונה. בדקו שהמכשיר מחובר לחשמל ולרשת, ושהנורה POWER מהבהבת; אם זה נמשך, פנו למי שמטפל במכשיר.",
+    "What stands below was true when it last did. See that the box has power and network, and that its POWER lamp blinks; if it stays so, tell whoever looks after it.",
 );
 
 /// What a live call is doing.
