@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "server/media_session.rs",
     "server/webhooks.rs",
     "server/documents.rs",
+    "server/refusals.rs",
     "transcripts/record.rs",
     "transcripts/stored.rs",
     "transcripts/pending.rs",

@@ -11,6 +11,7 @@ pub mod media_socket;
 pub mod problem;
 pub mod prompts;
 pub mod public_host;
+pub mod refusals;
 pub mod rest_client;
 pub mod router;
 pub mod static_file;
