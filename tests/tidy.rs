@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "status/origin.rs",
     "status/sessions.rs",
     "status/throttle.rs",
+    "server/refusals.rs",
     "transcripts/record.rs",
     "transcripts/stored.rs",
     "transcripts/pending.rs",

@@ -156,6 +156,7 @@ fn answer(question: &Question<'_>, tokens: &[(&str, &str)]) -> Answer {
         tokens,
         other_hosts: public_host.as_slice(),
         path_prefix: None,
+        host_is_a_guess: false,
         accounts: (None, None),
     });
     lines.push(format!("  cause: {}", found.cause));

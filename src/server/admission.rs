@@ -1,15 +1,33 @@
-//! Who is let in: those who hold the account's token, shown by a signature over the public URL.
+//! Who is let in: those who hold the account's token, shown by a signature over the public URL. Who is not, is explained in
+//! the log.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use hyper::{HeaderMap, header, http::request::Parts};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::public_host::Origin;
+use super::{
+    public_host::{Claims, Origin},
+    refusals::Refusals,
+};
 use crate::{
     config,
-    twilio::signature::{self, Body, Scheme, UrlForms},
+    system::log::cut,
+    twilio::{
+        sid::AccountSid,
+        signature::{self, Body, Scheme, UrlParts},
+        signature_doubt::{self, Doubt, Explanation, OtherHost},
+        webhook::Form,
+    },
 };
 
 const SIGNATURE: &str = "x-twilio-signature";
+/// So many of the hosts that proxies name are tried.
+const FORWARDED_HOSTS_MAX: usize = 3;
+const TOKEN_NAMES: [&str; 2] = ["twilio.auth_token", "twilio.auth_token_secondary"];
 
 /// Checks signatures, or lets everybody in where the configuration says so.
 #[derive(Debug)]
@@ -17,26 +35,146 @@ pub struct Admission {
     /// Those whose signatures count: the token, and the second one while tokens are rotated (empty: none). `None`:
     /// unsigned requests are let in.
     tokens: Option<[SecretString; 2]>,
+    account: Option<AccountSid>,
+    refusals: Mutex<Refusals>,
 }
 
 impl Admission {
     pub fn new(twilio: &config::Twilio) -> Self {
         let tokens = [&twilio.auth_token, &twilio.auth_token_secondary];
-        Self { tokens: twilio.validate_signatures.then(|| tokens.map(Clone::clone)) }
+        Self {
+            tokens: twilio.validate_signatures.then(|| tokens.map(Clone::clone)),
+            account: twilio.account_sid,
+            refusals: Mutex::default(),
+        }
     }
 
     /// Whether a request is let in (docs: Security, "Validating requests"). The URL that was signed is the public one,
     /// since TLS may have ended in front of the box. `upgrade`: it opens a WebSocket, which is signed as `wss`.
     pub fn admits(&self, request: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool) -> bool {
         let Some([token, second]) = &self.tokens else { return true };
-        let Some(signature) = request.headers.get(SIGNATURE).and_then(|value| value.to_str().ok()) else {
-            return false;
-        };
+        let Some(signature) = signature_of(request) else { return false };
         let tokens = [token.expose_secret(), second.expose_secret()];
-        let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-        let signed = |urls: UrlForms| signature::verify(&tokens, urls.urls(), body, signature).is_some();
-        signed_urls(origin, target, upgrade).any(signed)
+        let signed = |url: UrlParts<'_>| signature::verify(&tokens, url.forms().urls(), body, signature).is_some();
+        signed_urls(request, origin, upgrade).any(signed)
     }
+
+    /// Says in the log why a request was not let in: what was tried, where the request says that it was sent to, and what to
+    /// change. So often only that a stranger who sends many cannot flood it.
+    pub fn explain_refused(&self, request: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool, now: Instant) {
+        let signature = signature_of(request);
+        let explanation = match signature_doubt::explain_header(signature) {
+            Some(explanation) => explanation,
+            None if self.refusals().may_doubt(now) => self.explain(request, origin, body, upgrade),
+            None => return,
+        };
+        if let Some(others) = self.refusals().may_explain(explanation.reason, now) {
+            log(request, origin, upgrade, &explanation, others);
+        }
+    }
+
+    /// Says in the log that a handshake lost what makes it one, if it seems to be Twilio's.
+    pub fn explain_lost_upgrade(&self, request: &Parts, origin: &Origin, now: Instant) {
+        let explanation = signature_doubt::explain_lost_upgrade();
+        if signature_of(request).is_some()
+            && let Some(others) = self.refusals().may_explain(explanation.reason, now)
+        {
+            log(request, origin, true, &explanation, others);
+        }
+    }
+
+    fn explain(&self, request: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool) -> Explanation {
+        let claims = Claims::of(&request.headers);
+        let urls: Vec<_> = signed_urls(request, origin, upgrade).collect();
+        let tokens = self.tokens.as_ref().map(|tokens| tokens.each_ref().map(ExposeSecret::expose_secret));
+        let tokens = tokens.map(|[token, second]| [(TOKEN_NAMES[0], token), (TOKEN_NAMES[1], second)]);
+        let trust = format!(
+            "put {}, where the request came from, into public.trusted_proxies, or set public.host",
+            origin.peer
+        );
+        signature_doubt::explain(&Doubt {
+            signature: signature_of(request),
+            urls: &urls,
+            body,
+            tokens: tokens.as_ref().map_or(&[], |tokens| &tokens[..]),
+            other_hosts: &other_hosts(&claims, origin, &trust),
+            path_prefix: claims.forwarded_prefix,
+            host_is_a_guess: !origin.configured,
+            accounts: (self.account, account_named(request, body)),
+        })
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The only line in which a refused signature is explained. Of what a peer wrote it holds the start, and of a query the
+/// names.
+fn log(request: &Parts, origin: &Origin, upgrade: bool, explanation: &Explanation, others: u64) {
+    let claims = Claims::of(&request.headers);
+    let tried: Vec<String> = signed_urls(request, origin, upgrade).flat_map(forms_without_values).collect();
+    tracing::warn!(
+        method = cut(request.method.as_str()),
+        path = cut(request.uri.path()),
+        reason = explanation.reason.as_str(),
+        cause = explanation.cause,
+        change = explanation.changes.join(" | "),
+        tried = tried.join(", "),
+        host = claims.host.map(cut),
+        forwarded_host = claims.forwarded_host.map(cut),
+        forwarded_proto = claims.forwarded_proto.map(cut),
+        forwarded_for = claims.forwarded_for.map(cut),
+        forwarding = forwarding(&claims, origin),
+        public_host = if origin.configured { &origin.host } else { "not set: the request's own host counts" },
+        peer = %origin.peer,
+        others,
+        "refused: this may be Twilio's, but is not signed as it must be"
+    );
+}
+
+/// Whether the forwarding headers were believed.
+fn forwarding(claims: &Claims<'_>, origin: &Origin) -> &'static str {
+    match (claims.forwards(), origin.trusted) {
+        (true, true) => "believed: the peer is in public.trusted_proxies",
+        (true, false) => "not believed: the peer is not in public.trusted_proxies",
+        (false, _) if claims.forwarded => "none: Forwarded is not read, only X-Forwarded-Host, -Proto and -For are",
+        (false, _) => "none",
+    }
+}
+
+fn forms_without_values(url: UrlParts<'_>) -> Vec<String> {
+    let forms = url.forms();
+    let told =
+        |(index, url): (usize, &String)| format!("{} ({})", signature_doubt::without_values(url), forms.explain(index));
+    forms.urls().iter().enumerate().map(told).collect()
+}
+
+/// Hosts that do not count for this request, and what would make them count.
+fn other_hosts<'a>(claims: &Claims<'a>, origin: &Origin, trust: &'a str) -> Vec<OtherHost<'a>> {
+    let configure = "set public.host to it: that is the name which Twilio asks for";
+    let own = claims.host.map(|host| OtherHost { host, named_by: "the request's Host", remedy: configure });
+    let remedy = if origin.configured || origin.trusted { configure } else { trust };
+    let forwarded = claims.forwarded_host.into_iter().flat_map(|hosts| hosts.split(',').take(FORWARDED_HOSTS_MAX));
+    let forwarded =
+        forwarded.map(|host| OtherHost { host: host.trim(), named_by: "the request's X-Forwarded-Host", remedy });
+    let mut others: Vec<_> = own.into_iter().chain(forwarded).filter(|other| !other.host.is_empty()).collect();
+    others.dedup_by_key(|other| other.host);
+    others
+}
+
+/// The account that a request says it is about.
+fn account_named(request: &Parts, body: Body<'_>) -> Option<AccountSid> {
+    let named = |form: &Form| form.first("AccountSid").and_then(|account| account.parse().ok());
+    match body {
+        Body::Form(form) => named(form),
+        Body::None => named(&Form::parse(request.uri.query()?.as_bytes())),
+        Body::Raw(_) => None,
+    }
+}
+
+fn signature_of(request: &Parts) -> Option<&str> {
+    request.headers.get(SIGNATURE).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a body is a form; one without a type is taken for what Twilio sends.
@@ -48,12 +186,13 @@ pub fn is_form(headers: &HeaderMap) -> bool {
 
 /// Every URL that Twilio may have signed for a request to this origin. Plain `http` counts only where the request did
 /// come that way: a box on a bench, without TLS.
-fn signed_urls(origin: &Origin, target: &str, upgrade: bool) -> impl Iterator<Item = UrlForms> {
+fn signed_urls<'a>(request: &'a Parts, origin: &'a Origin, upgrade: bool) -> impl Iterator<Item = UrlParts<'a>> {
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     let schemes = [Some(Scheme::Https), (!origin.https).then_some(Scheme::Http)];
-    let hosts = [Some(origin.host.to_string()), origin.named_port.map(|port| format!("{}:{port}", origin.host))];
+    let hosts = [Some(&*origin.host), origin.named.as_deref()];
     schemes.into_iter().flatten().flat_map(move |scheme| {
         let scheme = if upgrade { scheme.websocket() } else { scheme };
-        hosts.clone().into_iter().flatten().map(move |host| UrlForms::new(scheme, &host, target))
+        hosts.into_iter().flatten().map(move |host| UrlParts { scheme, host, target })
     })
 }
 
@@ -66,8 +205,16 @@ mod tests {
 
     const TARGET: &str = "/webhook/incoming_call";
 
-    fn origin(https: bool, named_port: Option<u16>) -> Origin {
-        Origin { host: "gw.example".into(), named_port, https, client: [192, 0, 2, 1].into() }
+    fn origin(https: bool, named: Option<&str>) -> Origin {
+        Origin {
+            host: "gw.example".into(),
+            configured: true,
+            named: named.map(Into::into),
+            https,
+            client: [192, 0, 2, 1].into(),
+            peer: [192, 0, 2, 1].into(),
+            trusted: false,
+        }
     }
 
     fn admission(secondary: &str, validate_signatures: bool) -> Admission {
@@ -123,7 +270,7 @@ mod tests {
 
     #[test]
     fn another_host_never_validates_but_the_named_port_does() {
-        let here = origin(true, Some(8443));
+        let here = origin(true, Some("gw.example:8443"));
         let admits = |url| admits("first", url, &here, false);
         assert!(admits("https://gw.example:8443/webhook/incoming_call"));
         assert!(admits("https://gw.example:443/webhook/incoming_call"));

@@ -14,6 +14,7 @@ mod places;
 pub mod problem;
 pub mod prompts;
 pub mod public_host;
+pub mod refusals;
 pub mod rest_client;
 pub mod router;
 pub mod static_file;

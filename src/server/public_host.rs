@@ -1,14 +1,18 @@
 //! Which host stands in the box's public URLs, and who really asks when a trusted proxy stands in between.
+//!
+//! Believed of a trusted proxy are `X-Forwarded-Host`, `X-Forwarded-Proto` (of several values the first, which the proxy
+//! nearest to Twilio gave) and `X-Forwarded-For` (from the right, up to the first address that is no trusted proxy).
+//! `Forwarded` (RFC 7239) is not read, nor is `X-Forwarded-Port`: a port is part of the host.
 
 use std::{
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use hyper::{
     HeaderMap, Uri,
-    header::{HOST, HeaderName},
+    header::{FORWARDED, HOST, HeaderName},
     http::uri::Authority,
 };
 use ipnet::IpNet;
@@ -18,19 +22,59 @@ use crate::limits::HOST_BYTES_MAX;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Where a request was sent to, and by whom, as far as can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The host that public URLs and signatures are built on: the configured one, else the request's own.
+    /// The host that public URLs and signatures are built on: the configured one, else the request's own in lower case and
+    /// without a final dot.
     pub host: Arc<str>,
-    /// The port that the request itself named, where it named this very host and `host` has no port: Twilio may have
-    /// signed a URL with it.
-    pub named_port: Option<u16>,
+    /// Whether `host` is the configured one.
+    pub configured: bool,
+    /// The same host as the request itself spells it: in other case, with a final dot, or with a port that `host` lacks.
+    /// Twilio may have signed it so.
+    pub named: Option<Arc<str>>,
     /// Whether it came over TLS, up to us or up to a trusted proxy.
     pub https: bool,
     /// The first address on the way that no trusted proxy has.
     pub client: IpAddr,
+    /// The other end of the connection, and whether it is a trusted proxy.
+    pub peer: IpAddr,
+    pub trusted: bool,
+}
+
+/// What a request's headers say about where it was sent to, believed or not: for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claims<'a> {
+    pub host: Option<&'a str>,
+    pub forwarded_host: Option<&'a str>,
+    pub forwarded_proto: Option<&'a str>,
+    pub forwarded_for: Option<&'a str>,
+    /// `X-Forwarded-Prefix`: what a proxy took from the front of the path. Never believed; it explains a wrong signature.
+    pub forwarded_prefix: Option<&'a str>,
+    /// There is a `Forwarded`, which is not read.
+    pub forwarded: bool,
+}
+
+impl<'a> Claims<'a> {
+    /// Those of these headers; what is not text is left out.
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            host: text(&HOST),
+            forwarded_host: text(&FORWARDED_HOST),
+            forwarded_proto: text(&FORWARDED_PROTO),
+            forwarded_for: text(&FORWARDED_FOR),
+            forwarded_prefix: text(&FORWARDED_PREFIX),
+            forwarded: headers.contains_key(FORWARDED),
+        }
+    }
+
+    /// Whether a proxy seems to have spoken.
+    pub fn forwards(&self) -> bool {
+        self.forwarded_host.or(self.forwarded_proto).or(self.forwarded_for).is_some()
+    }
 }
 
 /// Why a request names no usable host: 400 (RFC 9112 §3.2).
@@ -74,7 +118,7 @@ impl PublicHost {
         let named = own_host(uri, headers)?;
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
-            return Ok(self.origin_of(named, tls, peer));
+            return Ok(self.origin_of(named, tls, peer, peer));
         }
         let named = match first_element(headers, &FORWARDED_HOST) {
             Some(host) => checked(host)?,
@@ -84,13 +128,14 @@ impl PublicHost {
             Some(scheme) => scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"),
             None => tls,
         };
-        Ok(self.origin_of(named, https, self.client(peer, headers)))
+        Ok(Origin { trusted: true, ..self.origin_of(named, https, self.client(peer, headers), peer) })
     }
 
-    fn origin_of(&self, named: &str, https: bool, client: IpAddr) -> Origin {
-        let host = self.configured.clone().unwrap_or_else(|| named.into());
-        let named_port = named.rsplit_once(':').filter(|(name, _)| name.eq_ignore_ascii_case(&host));
-        Origin { host, named_port: named_port.and_then(|(_, port)| port.parse().ok()), https, client }
+    fn origin_of(&self, named: &str, https: bool, client: IpAddr, peer: IpAddr) -> Origin {
+        let configured = self.configured.is_some();
+        let host = self.configured.clone().unwrap_or_else(|| plain(named).into());
+        let named = (*host != *named && spells(named, &host)).then(|| named.into());
+        Origin { host, configured, named, https, client, peer, trusted: false }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -103,7 +148,7 @@ impl PublicHost {
         let mut client = peer;
         let hops: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
         for hop in hops.iter().rev().flat_map(|line| line.rsplit(',')) {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+            let Some(address) = address_in(hop.trim()) else { break };
             client = address.to_canonical();
             if !self.trusts(client) {
                 break;
@@ -134,6 +179,33 @@ fn checked(host: &str) -> Result<&str, HostError> {
     let authority: Authority = host.parse().map_err(|_| HostError::Malformed)?;
     let port_is_sound = authority.as_str().len() == authority.host().len() || authority.port_u16().is_some();
     if authority.host().is_empty() || !port_is_sound { Err(HostError::Malformed) } else { Ok(host) }
+}
+
+/// A host in lower case, and without the dot that a name in full form ends with.
+fn plain(host: &str) -> String {
+    let (name, port) = split_port(host);
+    format!("{}{port}", name.strip_suffix('.').unwrap_or(name)).to_ascii_lowercase()
+}
+
+/// Whether both name the same host: case and a final dot mean nothing, and a port is allowed where `host` has none.
+fn spells(named: &str, host: &str) -> bool {
+    let (named, host) = (plain(named), plain(host));
+    named == host || split_port(&named).0 == host
+}
+
+/// The name, and the port with its colon.
+fn split_port(host: &str) -> (&str, &str) {
+    match host.rfind(':') {
+        // The last colon of `[::1]` is inside the brackets.
+        Some(colon) if !host.ends_with(']') => host.split_at(colon),
+        _ => (host, ""),
+    }
+}
+
+/// An address as proxies write it: `192.0.2.1`, `192.0.2.1:50000`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:50000`.
+fn address_in(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
 fn first_element<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -220,13 +292,61 @@ mod tests {
     #[test]
     fn a_port_is_taken_from_a_request_to_the_configured_host_only() {
         let host = host(Some("gw.example.co.il"));
-        let port = |named| origin(&host, STRANGER, &[("host", named)]).unwrap().named_port;
-        assert_eq!(port("GW.example.co.il:8443"), Some(8443));
-        assert_eq!((port("gw.example.co.il"), port("other.example:8443")), (None, None));
+        let named = |host: &PublicHost, named| origin(host, STRANGER, &[("host", named)]).unwrap().named;
+        for spelling in ["GW.example.co.il:8443", "gw.example.co.il.", "Gw.Example.Co.Il"] {
+            assert_eq!(named(&host, spelling).as_deref(), Some(spelling));
+        }
+        for other in
+            ["gw.example.co.il", "other.example:8443", "gw.example.co.il.evil.example", "evil-gw.example.co.il"]
+        {
+            assert_eq!(named(&host, other), None, "{other}");
+        }
         let with_port = PublicHost::new(Some("gw.example.co.il:8443"), Vec::new());
-        assert_eq!(origin(&with_port, STRANGER, &[("host", "gw.example.co.il:9")]).unwrap().named_port, None);
-        let learnt = PublicHost::new(None, Vec::new());
-        assert_eq!(origin(&learnt, STRANGER, &[("host", "[::1]:8443")]).unwrap().named_port, None);
+        assert_eq!(named(&with_port, "gw.example.co.il:9"), None);
+        assert_eq!(named(&with_port, "gw.example.co.il"), None);
+        assert_eq!(named(&with_port, "GW.example.co.il:8443").as_deref(), Some("GW.example.co.il:8443"));
+        let address = PublicHost::new(Some("[::1]"), Vec::new());
+        assert_eq!(named(&address, "[::1]:8443").as_deref(), Some("[::1]:8443"));
+        assert_eq!(named(&address, "[::2]:8443"), None);
+    }
+
+    #[test]
+    fn the_requests_own_host_stands_in_lower_case_and_without_a_final_dot() {
+        let host = host(None);
+        for (asked, stands) in
+            [("GW.Example.:8443", "gw.example:8443"), ("gw.example.", "gw.example"), ("[2001:DB8::1]", "[2001:db8::1]")]
+        {
+            let found = origin(&host, STRANGER, &[("host", asked)]).unwrap();
+            assert_eq!((&*found.host, found.named.as_deref()), (stands, Some(asked)), "as it may have been signed");
+        }
+        assert_eq!(origin(&host, STRANGER, &[("host", "[::1]:8443")]).unwrap().named, None);
+    }
+
+    #[test]
+    fn behind_several_proxies_the_client_is_the_rightmost_address_that_none_of_them_has() {
+        let host = host(None);
+        let client = |forwarded: &'static str| {
+            origin(&host, PROXY, &[("host", "gw.example"), ("x-forwarded-for", forwarded)]).unwrap().client.to_string()
+        };
+        assert_eq!(client("198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("6.6.6.6, 198.51.100.1, 10.1.2.3, 10.9.9.9"), "198.51.100.1");
+        assert_eq!(client("198.51.100.1:50000, 10.1.2.3:50000"), "198.51.100.1");
+        assert_eq!(client("[2001:db8::1]:50000"), "2001:db8::1");
+        assert_eq!(client("[2001:db8::1], ::ffff:10.1.2.3"), "2001:db8::1");
+        assert_eq!(client("10.1.2.3, 10.1.2.4"), "10.1.2.3", "nobody but proxies");
+        assert_eq!(client("198.51.100.1, unknown"), PROXY, "who cannot be read hides all who stand further left");
+        assert_eq!(client(""), PROXY);
+    }
+
+    #[test]
+    fn forwarded_of_rfc_7239_is_not_read_and_what_was_claimed_can_be_told() {
+        let told = [("host", "127.0.0.1:8443"), ("forwarded", "host=gw.example;proto=https;for=198.51.100.1")];
+        let found = origin(&host(None), PROXY, &told).unwrap();
+        assert_eq!((&*found.host, found.https, found.client), ("127.0.0.1:8443", false, PROXY.parse().unwrap()));
+        let told = headers(&told);
+        let claims = Claims::of(&told);
+        assert!(claims.forwarded && !claims.forwards() && claims.host == Some("127.0.0.1:8443"), "{claims:?}");
+        assert!(Claims::of(&headers(&[("x-forwarded-for", "x")])).forwards());
     }
 
     #[test]

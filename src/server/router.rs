@@ -34,7 +34,8 @@ use super::{
 use crate::{
     calls::{Answer, StreamToken},
     config::Config,
-    limits::{BODY_BYTES_MAX, BODY_READ_MAX, DESK_ANSWER_MAX, LOGGED_TEXT_CHARS_MAX},
+    limits::{BODY_BYTES_MAX, BODY_READ_MAX, DESK_ANSWER_MAX},
+    system::log::cut,
     twilio::{
         sid::{AccountSid, CallSid},
         signature::Body,
@@ -108,19 +109,19 @@ impl Router {
     pub async fn route(&self, request: Request<Incoming>, peer: Peer) -> Response<Full<Bytes>> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let (method, path) = (parts.method.clone(), cut(parts.uri.path()).to_owned());
-        tracing::info!(event = "REQ", %method, path);
+        let (method, path) = (cut(parts.method.as_str()).to_owned(), cut(parts.uri.path()).to_owned());
+        tracing::info!(event = "REQ", method, path);
         let mut call_sid = None;
         let answered = self.answer(parts, body, peer, &mut call_sid).await;
         let response = answered.unwrap_or_else(|problem| {
-            tracing::debug!(%method, path, %problem, "request refused");
+            tracing::debug!(method, path, %problem, "request refused");
             self.behind.metrics.note_refusal(problem.reason());
             problem.response()
         });
         let status = response.status().as_u16();
         self.behind.metrics.note_answer(route_name(&path), status);
         let ms = began.elapsed().as_millis() as u64;
-        tracing::info!(event = "RES", %method, path, status, ms, call_sid = call_sid.map(tracing::field::display));
+        tracing::info!(event = "RES", method, path, status, ms, call_sid = call_sid.map(tracing::field::display));
         response
     }
 
@@ -154,8 +155,10 @@ impl Router {
                 self.webhook(webhook, &form, &origin, call_sid).await
             }
             (&Method::GET, MEDIA_PATH | MEDIA_PATH_SLASH, _) => {
-                let response = handshake::accept(&parts).map_err(Problem::Handshake)?;
-                self.admit(&parts, &origin.map_err(Problem::Host)?, Body::None, true, &peer.seat)?;
+                let origin = origin.map_err(Problem::Host)?;
+                let response =
+                    handshake::accept(&parts).map_err(|refused| self.no_handshake(refused, &parts, &origin))?;
+                self.admit(&parts, &origin, Body::None, true, &peer.seat)?;
                 self.open_socket(parts, peer.seat);
                 Ok(response)
             }
@@ -222,11 +225,19 @@ impl Router {
     /// connection from being closed to make room.
     fn admit(&self, parts: &Parts, origin: &Origin, body: Body<'_>, upgrade: bool, seat: &Seat) -> Result<(), Problem> {
         if !self.admission.admits(parts, origin, body, upgrade) {
+            self.admission.explain_refused(parts, origin, body, upgrade, Instant::now());
             return Err(Problem::Signature);
         }
         self.behind.public_host.note_validated(origin);
         seat.sign();
         Ok(())
+    }
+
+    fn no_handshake(&self, refused: handshake::Refused, parts: &Parts, origin: &Origin) -> Problem {
+        if refused == handshake::Refused::UpgradeRequired {
+            self.admission.explain_lost_upgrade(parts, origin, Instant::now());
+        }
+        Problem::Handshake(refused)
     }
 
     /// Goes on with the connection once the 101 is out; its place is kept until the socket's end.
@@ -304,10 +315,4 @@ fn no_content() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
-}
-
-/// The start of what a peer wrote, for the log.
-fn cut(text: &str) -> &str {
-    let end = text.char_indices().nth(LOGGED_TEXT_CHARS_MAX).map_or(text.len(), |(index, _)| index);
-    text.get(..end).unwrap_or_default()
 }

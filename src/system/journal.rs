@@ -16,6 +16,8 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
+use super::log::printable;
+
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value of a field, in bytes: an entry must fit into one datagram.
 const VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -96,8 +98,9 @@ impl Entry {
     }
 
     fn finish(mut self) -> Vec<u8> {
+        // `journalctl` shows a message with control characters as a blob, and one with line ends as several lines.
         let message = std::mem::take(&mut self.message);
-        self.put("MESSAGE", &message);
+        self.put("MESSAGE", &printable(&message));
         self.bytes
     }
 }
@@ -156,6 +159,6 @@ mod tests {
         assert_eq!(value("CALL_SID"), Some("CA1"));
         assert_eq!(value("TEXT"), Some("two\nlines"));
         assert!(value("LONG").unwrap().len() <= VALUE_BYTES_MAX);
-        assert!(value("MESSAGE").unwrap().starts_with("WD_NO_MEDIA call_sid=CA1 text=two\nlines"));
+        assert!(value("MESSAGE").unwrap().starts_with("WD_NO_MEDIA call_sid=CA1 text=two\\nlines"));
     }
 }

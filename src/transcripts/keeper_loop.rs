@@ -371,11 +371,17 @@ impl KeeperLoop {
         let (reply, answer) = oneshot::channel();
         let _ = self.errands.try_send(Errand::FetchRecording { recording_sid, reply });
         let store = self.options.store.path.clone();
+        let stream_sid = self.pending.stream_sid(call_sid).map(tracing::field::display);
         self.work.spawn(async move {
-            let fetched = match timeout(ERRAND_MAX, answer).await {
-                Ok(Ok(answer)) => keep_recording(store, recording_sid, answer).await,
-                _ => Fetched::Unreachable,
+            let Ok(Ok(answer)) = timeout(ERRAND_MAX, answer).await else {
+                return Work::Fetched { call_sid, recording_sid, fetched: Fetched::Unreachable };
             };
+            let bytes = answer.as_ref().map_or(0, |answer| answer.body.len());
+            let fetched = keep_recording(store, recording_sid, answer).await;
+            if matches!(fetched, Fetched::Saved { .. }) {
+                let message = "recording received";
+                tracing::info!(event = "RECORDING_RECEIVED", %call_sid, stream_sid, %recording_sid, bytes, message);
+            }
             Work::Fetched { call_sid, recording_sid, fetched }
         });
     }

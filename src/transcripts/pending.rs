@@ -19,7 +19,7 @@ use super::record::{Conclusion, Record};
 use crate::{
     limits::{EARLY_RECORDINGS_MAX, ERRANDS_AT_ONCE_MAX, PENDING_RECORDS_MAX, RECORDINGS_PER_CALL_MAX},
     twilio::{
-        sid::{CallSid, RecordingSid},
+        sid::{CallSid, RecordingSid, StreamSid},
         webhook::RecordingStatus,
     },
 };
@@ -133,6 +133,11 @@ impl Pending {
 
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// The stream that the waiting record of this call names.
+    pub fn stream_sid(&self, call_sid: CallSid) -> Option<StreamSid> {
+        self.waiting.iter().find(|waiting| waiting.record.call_sid == call_sid)?.record.stream_sid
     }
 
     /// Whether a recording of this call, which has not ended, was announced: then its record waits for it, whatever

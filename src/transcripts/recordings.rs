@@ -34,10 +34,7 @@ pub fn keep(store: &Path, recording_sid: RecordingSid, answer: Result<RestReply,
         Err(fetched) => return fetched,
     };
     match save(&path(store, recording_sid), &body) {
-        Ok(()) => {
-            tracing::info!(event = "RECORDING_RECEIVED", %recording_sid, bytes = body.len(), "recording received");
-            Fetched::Saved { silent: is_silent(&body) }
-        }
+        Ok(()) => Fetched::Saved { silent: is_silent(&body) },
         Err(error) => {
             tracing::error!(%recording_sid, %error, "the disk did not take a recording; it is tried again");
             Fetched::Unreachable

@@ -8,7 +8,7 @@
 //! No text that is made here holds a signature, a token, or the value of a parameter: webhooks by GET carry callers'
 //! numbers in their query.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     sid::AccountSid,
@@ -31,6 +31,8 @@ pub struct Doubt<'a> {
     pub other_hosts: &'a [OtherHost<'a>],
     /// What a proxy says that it took from the front of the path.
     pub path_prefix: Option<&'a str>,
+    /// The host is the request's own, since none is configured.
+    pub host_is_a_guess: bool,
     /// `twilio.account_sid`, and the account that the request says it is about.
     pub accounts: (Option<AccountSid>, Option<AccountSid>),
 }
@@ -57,12 +59,14 @@ pub enum Reason {
     Body,
     Token,
     Account,
+    /// Nothing is wrong with the signature: a handshake asks for no WebSocket.
+    Upgrade,
     Unexplained,
 }
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = Self::Unexplained as usize + 1;
 
     /// The word in the log.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +80,7 @@ impl Reason {
             Self::Body => "body",
             Self::Token => "token",
             Self::Account => "account",
+            Self::Upgrade => "upgrade",
             Self::Unexplained => "unexplained",
         }
     }
@@ -106,6 +111,16 @@ pub fn explain_header(signature: Option<&str>) -> Option<Explanation> {
         )),
         Some(_) => None,
     }
+}
+
+/// What is wrong with a request that carries a signature and comes to the media socket without asking for a WebSocket.
+pub fn explain_lost_upgrade() -> Explanation {
+    Explanation::new(
+        Reason::Upgrade,
+        "a handshake carries a signature, but asks for no WebSocket: something in front does not pass Upgrade and \
+         Connection on",
+        ["let what stands in front speak HTTP/1.1 to the box and pass both headers on (nginx: proxy_http_version 1.1)"],
+    )
 }
 
 /// What is wrong: proven where it can be, else what it most likely is. Some hundred signatures are computed for it.
@@ -381,6 +396,16 @@ fn account_is_another(doubt: &Doubt<'_>) -> Option<Explanation> {
 
 fn unexplained(doubt: &Doubt<'_>) -> Explanation {
     let host = doubt.urls.first().map_or("", |url| url.host);
+    if doubt.host_is_a_guess && is_inner(host) {
+        return Explanation::new(
+            Reason::Host,
+            format!("the request names {host}, which nobody can ask for from outside: another host was signed"),
+            [
+                "set public.host to the name in the URL that is entered at Twilio",
+                "or let the proxy send X-Forwarded-Host, and put its address into public.trusted_proxies",
+            ],
+        );
+    }
     Explanation::new(
         Reason::Unexplained,
         "neither another host, scheme, port, path or query that is known here nor another reading of the body makes it \
@@ -395,6 +420,18 @@ fn unexplained(doubt: &Doubt<'_>) -> Explanation {
             ),
         ],
     )
+}
+
+/// Whether a host means something only on this computer or in this network.
+fn is_inner(host: &str) -> bool {
+    let name = if host.ends_with(']') { host } else { host.rsplit_once(':').map_or(host, |(name, _)| name) };
+    match name.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Err(_) => !name.contains('.') || [".local", ".lan", ".internal"].iter().any(|end| name.ends_with(end)),
+    }
 }
 
 fn is_signature(text: &str) -> bool {
@@ -430,6 +467,7 @@ mod tests {
             tokens: &TOKENS,
             other_hosts: &OTHERS,
             path_prefix: Some("/kolbox/"),
+            host_is_a_guess: true,
             accounts: (None, None),
         })
     }
@@ -510,6 +548,7 @@ mod tests {
             tokens: &[("twilio.auth_token", " \"pasted\" ")],
             other_hosts: &[],
             path_prefix: None,
+            host_is_a_guess: false,
             accounts: (None, None),
         };
         let found = explain(&doubt);
@@ -520,6 +559,23 @@ mod tests {
         let sid = |number| Some(AccountSid::from_number(number));
         assert_eq!(explain(&Doubt { accounts: (sid(1), sid(2)), ..stranger }).reason, Reason::Account);
         assert_eq!(explain(&Doubt { accounts: (sid(1), sid(1)), ..stranger }).reason, Reason::Unexplained);
+    }
+
+    #[test]
+    fn a_host_that_nobody_can_ask_for_from_outside_was_not_signed() {
+        for (host, reason) in [
+            ("127.0.0.1:8443", Reason::Host),
+            ("192.168.1.4", Reason::Host),
+            ("[::1]:8443", Reason::Host),
+            ("kolbox", Reason::Host),
+            ("kolbox.local:8443", Reason::Host),
+            ("203.0.113.9", Reason::Unexplained),
+            ("gw.example:8443", Reason::Unexplained),
+        ] {
+            let signature = sign("first", "https://elsewhere.example/webhook/incoming_call", None);
+            let url = format!("https://{host}/webhook/incoming_call");
+            assert_eq!(explained_at(&url, Body::None, &signature).reason, reason, "{host}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{self, Child, Command, ExitStatus, Stdio},
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
 /// Far longer than anything takes, also on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The one prompt for everything: as short as a prompt can be, so that tests are.
 const PROMPT: &str = "prompt.wav";
 const PROMPT_TEXT: &str = "prompt.txt";
@@ -76,6 +76,20 @@ impl Office {
         let serve = Serve { program: Program::start(command, self.complaints("serve")) };
         serve.wait_for("the gateway answers calls", |line| line["message"] == "calls are answered");
         serve
+    }
+
+    /// Starts the gateway, whatever the format of its log; returns once it answers calls.
+    pub fn serve_unparsed(&self) -> Serve {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kolbox"));
+        command.arg("serve").env_clear().envs(self.environment.iter().cloned());
+        let serve = Serve { program: Program::start(command, self.complaints("serve")) };
+        serve.wait_for_text("calls are answered");
+        serve
+    }
+
+    /// A folder of this office's own.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Rings the gateway.
@@ -135,6 +149,19 @@ impl Serve {
             let found: Vec<Value> = parse(lines).into_iter().filter(&wanted).take(count).collect();
             (found.len() == count).then_some(found)
         })
+    }
+
+    /// Waits for a line with this in it, whatever the format; returns the line.
+    #[track_caller]
+    pub fn wait_for_text(&self, part: &str) -> String {
+        self.program.wait_for_lines(part, |lines| lines.iter().find(|line| line.contains(part)).cloned())
+    }
+
+    /// Waits for its end. The exit code, and all that it wrote: the log, and what it said beside it.
+    #[track_caller]
+    pub fn end_unparsed(mut self) -> (Option<i32>, String) {
+        let (status, lines) = self.program.end();
+        (status.code(), lines.join("\n") + "\n" + &self.program.complaints())
     }
 
     /// Waits for this event of any call.
@@ -350,7 +377,7 @@ fn parse(lines: &[String]) -> Vec<Value> {
 
 /// An address on loopback where nobody listens. It stays free until the program takes it: it lies below the ports that
 /// systems give to outgoing connections, and each test process begins its search elsewhere.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -362,6 +389,11 @@ fn free_address() -> SocketAddr {
             return address;
         }
     }
+}
+
+/// Says on stderr, past the test harness's capture, that a test did not do its work.
+pub fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {why}");
 }
 
 fn write_tone(path: &std::path::Path, length_ms: u32) {
