@@ -98,6 +98,9 @@ pub const REST_TWIML_CHARS_MAX: usize = 4000;
 pub const REST_CONNECT_MAX: Duration = Duration::from_secs(3);
 /// REST: time to the whole answer.
 pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
+/// REST: time to the beginning of an answer over a reused connection. Beyond it the connection counts as dead, and the
+/// request is repeated on a fresh one: as long as that one may take to come about, so that both fit into the answer's time.
+pub const REST_REUSED_ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
 pub const LISTED_RECORDINGS_MAX: usize = 20;
 /// REST: time to a whole recording, which is larger and awaited by no caller.
@@ -170,7 +173,7 @@ pub const RECORDINGS_PER_CALL_MAX: usize = 4;
 pub const EARLY_RECORDINGS_MAX: usize = 2 * RECORDER_CALLS_MAX;
 /// Calls that the status page shows as the last ones.
 pub const RECENT_CALLS_MAX: usize = 20;
-/// An upstream's answer, in bytes. Only its status counts, but a longer answer is none.
+/// An upstream's answer, in bytes. Only its status counts; a longer one ends its connection.
 pub const UPSTREAM_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What an errand for a recording may take before it counts as failed, waiting for its turn at Twilio included.
 pub const ERRAND_MAX: Duration = Duration::from_secs(120);
@@ -228,6 +231,7 @@ const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.a
 const _: () = assert!(EVENT_GAP_MIN.as_millis() < 1000 && EVENT_GAP_MIN.as_millis() < EVENT_HEARTBEAT.as_millis());
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
+const _: () = assert!(REST_REUSED_ANSWER_MAX.as_millis() + REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 const _: () = assert!(DRAIN_REDIRECT_MAX.as_millis() < DRAIN_END_MAX.as_millis());
 
 const fn calls_max(text: Option<&str>) -> usize {

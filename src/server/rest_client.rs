@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config,
-    limits::{RECORDING_BYTES_MAX, RECORDING_FETCH_MAX, REST_ANSWER_MAX, REST_BODY_BYTES_MAX},
-    system::http_client::{Failure, HttpClient},
+    limits::{RECORDING_BYTES_MAX, RECORDING_FETCH_MAX, REST_ANSWER_MAX, REST_BODY_BYTES_MAX, REST_REUSED_ANSWER_MAX},
+    system::http_client::{BodyFailure, Failure, HttpClient, Reply},
     twilio::{
         rest::{RestFailure, RestReply, RestRequest, Want},
         webhook::Form,
@@ -43,33 +43,37 @@ impl RestClient {
         let mut authorization =
             HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(credentials))).expect("base64 is visible ASCII");
         authorization.set_sensitive(true);
+        let http = http.with_reused_answer_max(REST_REUSED_ANSWER_MAX);
         Self { http, base: twilio.api_base.clone(), authorization }
     }
 
-    /// Sends one request, once: who asked decides about another try.
+    /// Sends one request: who asked decides about another try.
     ///
     /// # Errors
-    /// No whole answer in time, or none that fits; every status is an answer.
+    /// No answer in time, or none that fits; every status is an answer.
     pub async fn send(&self, request: RestRequest) -> Result<RestReply, RestFailure> {
+        match self.exchange(request).await {
+            Ok(reply) => {
+                Ok(RestReply { status: reply.status, retry_after: reply.retry_after, body: reply.body.into() })
+            }
+            Err(failure) => {
+                tracing::debug!(error = %Chain(&failure), "no whole answer from Twilio's REST API");
+                without_body(&failure)
+            }
+        }
+    }
+
+    /// As [`Self::send`], with everything that HTTP tells.
+    pub async fn exchange(&self, request: RestRequest) -> Result<Reply, Failure> {
         let (total, body_bytes_max) = match request.want {
             Want::Json => (REST_ANSWER_MAX, REST_BODY_BYTES_MAX),
             Want::Audio => (RECORDING_FETCH_MAX, RECORDING_BYTES_MAX),
         };
         let request = self.http_request(request).map_err(|error| {
             tracing::error!(%error, "twilio.api_base gives no usable URL");
-            RestFailure::Connect
+            Failure::Connect(error.into())
         })?;
-        let answer = self.http.send(request, total, body_bytes_max).await;
-        let reply = answer.map_err(|failure| {
-            tracing::debug!(error = %Chain(&failure), "no answer from Twilio's REST API");
-            match failure {
-                Failure::Connect(_) => RestFailure::Connect,
-                Failure::TimedOut => RestFailure::TimedOut,
-                Failure::Broken(_) => RestFailure::Broken,
-                Failure::TooLarge => RestFailure::TooLarge,
-            }
-        })?;
-        Ok(RestReply { status: reply.status, retry_after: reply.retry_after, body: reply.body.into() })
+        self.http.send(request, total, body_bytes_max).await
     }
 
     fn http_request(&self, request: RestRequest) -> Result<Request<Bytes>, hyper::http::Error> {
@@ -88,6 +92,24 @@ impl RestClient {
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(Form::from_pairs(pairs).encode().into()),
             None => builder.body(Bytes::new()),
+        }
+    }
+}
+
+/// What is left of an answer without its whole body. A refusal is one by its status alone; a yes says nothing without
+/// what was said yes to.
+fn without_body(failure: &Failure) -> Result<RestReply, RestFailure> {
+    match failure {
+        Failure::Connect(_) => Err(RestFailure::Connect),
+        Failure::TimedOut => Err(RestFailure::TimedOut),
+        Failure::Broken(_) => Err(RestFailure::Broken),
+        Failure::Body { status: 200..=299, why, .. } => Err(match why {
+            BodyFailure::TooLarge => RestFailure::TooLarge,
+            BodyFailure::TimedOut => RestFailure::TimedOut,
+            BodyFailure::Broken(_) => RestFailure::Broken,
+        }),
+        Failure::Body { status, retry_after, .. } => {
+            Ok(RestReply { status: *status, retry_after: *retry_after, body: Vec::new() })
         }
     }
 }

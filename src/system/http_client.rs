@@ -1,65 +1,32 @@
 //! Requests to others over HTTP and HTTPS: pooled, bounded in time and size, redirects never followed.
 
-use std::{
-    error::Error as StdError,
-    fmt,
-    future::Future,
-    io,
-    path::{Path, PathBuf},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error as StdError, fmt, future::pending, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Request, Uri,
-    body::Body,
+    Request, Response,
+    body::{Body, Incoming},
     header::{self, HeaderMap, HeaderValue},
 };
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
-        Client,
-        connect::{Connect, HttpConnector},
+        self, Client,
+        connect::{CaptureConnection, HttpConnector, capture_connection},
     },
     rt::{TokioExecutor, TokioTimer},
 };
 use jiff::{Timestamp, fmt::rfc2822};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use self::connector::{BoundedConnector, BoxError, Mark};
 use crate::limits::{HTTP_IDLE_MAX, HTTP_IDLE_PER_HOST_MAX, HTTP_REPLY_HEADER_BYTES_MAX};
 
-/// Whose certificates are believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Roots {
-    /// The public authorities, as Mozilla lists them (compiled in).
-    Public,
-    /// The certificates of this PEM file, and no others.
-    PemFile(PathBuf),
-    /// Any certificate at all: only for peers on loopback, or where a person asked for just that.
-    Insecure,
-}
+mod connector;
+mod trust;
 
-/// Why no client could be made.
-#[derive(Debug)]
-pub enum RootsError {
-    /// The file cannot be read, or holds something else than PEM.
-    Pem(PathBuf, rustls::pki_types::pem::Error),
-    /// The file was read and holds no certificate.
-    NoCertificate(PathBuf),
-    /// A certificate in the file cannot stand as a root.
-    Certificate(PathBuf, rustls::Error),
-    /// TLS itself cannot be set up.
-    Tls(rustls::Error),
-}
+pub use trust::{Roots, RootsError, tls_client_config};
 
 /// An answer that was read to its end.
 #[derive(Debug, Clone)]
@@ -75,24 +42,44 @@ pub struct Reply {
 #[derive(Debug)]
 pub enum Failure {
     /// No connection within the connect time (name, TCP and TLS): the request was surely not sent.
-    Connect(Box<dyn StdError + Send + Sync>),
-    /// The whole answer was not there in time: the request may have been carried out.
+    Connect(BoxError),
+    /// No answer began in time: the request may have been carried out.
     TimedOut,
     /// The connection broke, or the answer is no HTTP: the request may have been carried out.
-    Broken(Box<dyn StdError + Send + Sync>),
-    /// The answer is longer than the caller takes.
+    Broken(BoxError),
+    /// The peer has answered; only the answer's body cannot be had.
+    Body { status: u16, retry_after: Option<Duration>, why: BodyFailure },
+}
+
+/// Why an answer's body cannot be had.
+#[derive(Debug)]
+pub enum BodyFailure {
+    /// It is longer than the caller takes.
     TooLarge,
+    /// Its end did not come in time.
+    TimedOut,
+    /// The connection broke before its end.
+    Broken(BoxError),
 }
 
 /// A pool of connections; cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<BoundedConnector<HttpsConnector<HttpConnector>>, Full<Bytes>>,
+    pooled: Connections,
+    /// Makes a new connection for each request.
+    fresh: Connections,
+    reused_answer_max: Option<Duration>,
 }
+
+type Connections = Client<BoundedConnector<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
 impl HttpClient {
     /// A client for `https://` and `http://` that gives each new connection `connect` for its name look-up, TCP and
     /// TLS together. Connections that were idle for 15 s are not used again: a firewall may have forgotten them.
+    ///
+    /// A request that fails on a reused connection before any answer is repeated at once, on a fresh one: the peer had
+    /// most likely closed it, or lost it, while it was idle. So a request must bear being carried out twice
+    /// (RFC 9110 §9.2.2): a redirect leads the call to the same document, and a transcript names itself.
     pub fn new(roots: &Roots, connect: Duration) -> Result<Self, RootsError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -104,13 +91,23 @@ impl HttpClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
+        let connector = BoundedConnector { inner: https, limit: connect };
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(HTTP_IDLE_MAX)
-            .pool_max_idle_per_host(HTTP_IDLE_PER_HOST_MAX)
             .http1_max_buf_size(HTTP_REPLY_HEADER_BYTES_MAX)
-            .build(BoundedConnector { inner: https, limit: connect });
-        Ok(Self { client })
+            // It would repeat only what was not sent at all, and perhaps on the next dead connection.
+            .retry_canceled_requests(false);
+        let fresh = builder.pool_max_idle_per_host(0).build(connector.clone());
+        let pooled = builder.pool_max_idle_per_host(HTTP_IDLE_PER_HOST_MAX).build(connector);
+        Ok(Self { pooled, fresh, reused_answer_max: None })
+    }
+
+    /// A reused connection over which no answer has begun for so long counts as dead: its peer has vanished without a
+    /// word. For peers that answer faster than this when all is well; a slower one is only asked twice.
+    pub fn with_reused_answer_max(self, limit: Duration) -> Self {
+        Self { reused_answer_max: Some(limit), ..self }
     }
 
     /// Sends a request to its absolute URI and reads the answer to its end: within `total`, at most `body_bytes_max`
@@ -121,27 +118,49 @@ impl HttpClient {
         total: Duration,
         body_bytes_max: usize,
     ) -> Result<Reply, Failure> {
-        let exchange = self.exchange(request.map(Full::new), body_bytes_max);
-        tokio::time::timeout(total, exchange).await.unwrap_or(Err(Failure::TimedOut))
+        let deadline = Instant::now() + total;
+        let answered = timeout_at(deadline, self.respond(request.map(Full::new))).await;
+        let (parts, body) = answered.unwrap_or(Err(Failure::TimedOut))?.into_parts();
+        let status = parts.status.as_u16();
+        let retry_after = retry_after(&parts.headers, Timestamp::now);
+        let body = timeout_at(deadline, read_body(body, body_bytes_max)).await;
+        match body.unwrap_or(Err(BodyFailure::TimedOut)) {
+            Ok(body) => Ok(Reply { status, headers: parts.headers, retry_after, body }),
+            Err(why) => Err(Failure::Body { status, retry_after, why }),
+        }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, body_bytes_max: usize) -> Result<Reply, Failure> {
-        let response = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() { Failure::Connect(error.into()) } else { Failure::Broken(error.into()) }
-        })?;
-        let (parts, body) = response.into_parts();
-        if body.size_hint().lower() > body_bytes_max as u64 {
-            return Err(Failure::TooLarge);
+    /// The answer's head.
+    async fn respond(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let mut first = request.clone();
+        let mut connection = capture_connection(&mut first);
+        let answer = tokio::select! {
+            answer = self.pooled.request(first) => answer.map_err(failure),
+            () = self.forgotten(&mut connection) => Err(Failure::TimedOut),
+        };
+        let mark = mark_of(&connection);
+        let is_reused = mark.as_ref().is_some_and(Mark::is_set);
+        match answer {
+            Err(Failure::Broken(_) | Failure::TimedOut) if is_reused => {
+                tracing::debug!(host = request.uri().host(), "a reused connection failed: asked again on a fresh one");
+                self.fresh.request(request).await.map_err(failure)
+            }
+            Err(failure) => Err(failure),
+            Ok(response) => {
+                mark.inspect(Mark::set);
+                Ok(response)
+            }
         }
-        let body = Limited::new(body, body_bytes_max).collect().await.map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() { Failure::TooLarge } else { Failure::Broken(error) }
-        })?;
-        Ok(Reply {
-            status: parts.status.as_u16(),
-            retry_after: retry_after(&parts.headers, Timestamp::now),
-            headers: parts.headers,
-            body: body.to_bytes(),
-        })
+    }
+
+    /// Comes back when the request is on a reused connection and the peer has been silent for too long.
+    async fn forgotten(&self, connection: &mut CaptureConnection) {
+        let Some(limit) = self.reused_answer_max else { return pending().await };
+        drop(connection.wait_for_connection_metadata().await);
+        match mark_of(connection).is_some_and(|mark| mark.is_set()) {
+            true => sleep(limit).await,
+            false => pending().await,
+        }
     }
 }
 
@@ -151,31 +170,40 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// TLS as a client with these roots, without ALPN: for [`HttpClient`], and for WebSocket clients.
-pub fn tls_client_config(roots: &Roots) -> Result<ClientConfig, RootsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(RootsError::Tls)?;
-    let config = match roots {
-        Roots::Public => builder.with_webpki_roots().with_no_client_auth(),
-        Roots::PemFile(path) => builder.with_root_certificates(read_roots(path)?).with_no_client_auth(),
-        Roots::Insecure => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
-            .with_no_client_auth(),
-    };
-    Ok(config)
+impl Reply {
+    /// The peer's own clock, to the second (RFC 9110 §6.6.1).
+    pub fn date(&self) -> Option<Timestamp> {
+        http_date(self.headers.get(header::DATE))
+    }
 }
 
-fn read_roots(path: &Path) -> Result<RootCertStore, RootsError> {
-    let pem = |error| RootsError::Pem(path.to_owned(), error);
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(pem)? {
-        let certificate = certificate.map_err(pem)?;
-        roots.add(certificate).map_err(|error| RootsError::Certificate(path.to_owned(), error))?;
+impl Failure {
+    /// The answer's status and `Retry-After`, where there is one.
+    pub fn answer(&self) -> Option<(u16, Option<Duration>)> {
+        match self {
+            Self::Body { status, retry_after, .. } => Some((*status, *retry_after)),
+            Self::Connect(_) | Self::TimedOut | Self::Broken(_) => None,
+        }
     }
-    if roots.is_empty() { Err(RootsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
+}
+
+fn failure(error: legacy::Error) -> Failure {
+    if error.is_connect() { Failure::Connect(error.into()) } else { Failure::Broken(error.into()) }
+}
+
+fn mark_of(connection: &CaptureConnection) -> Option<Mark> {
+    connection.connection_metadata().as_ref().and_then(Mark::of)
+}
+
+async fn read_body(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyFailure> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(BodyFailure::TooLarge);
+    }
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(BodyFailure::TooLarge),
+        Err(error) => Err(BodyFailure::Broken(error)),
+    }
 }
 
 /// How long the answer asks us to wait. A date is measured against the answer's own `Date`, since a box without a
@@ -194,110 +222,23 @@ fn http_date(value: Option<&HeaderValue>) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(value?.to_str().ok()?.trim()).ok()
 }
 
-type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// A connector that must be done within its limit, TLS included: hyper's own limit ends with TCP.
-#[derive(Clone)]
-struct BoundedConnector<C> {
-    inner: C,
-    limit: Duration,
-}
-
-impl<C> tower_service::Service<Uri> for BoundedConnector<C>
-where
-    C: tower_service::Service<Uri> + Connect,
-    C::Error: Into<BoxError>,
-    C::Future: Send + 'static,
-{
-    type Response = <C as tower_service::Service<Uri>>::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let limit = self.limit;
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(connected) => connected.map_err(Into::into),
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time").into()),
-            }
-        })
-    }
-}
-
-/// Believes every certificate, but still checks that the peer holds its key.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl fmt::Display for RootsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pem(path, _) => write!(f, "{}: not a readable PEM file", path.display()),
-            Self::NoCertificate(path) => write!(f, "{}: holds no certificate", path.display()),
-            Self::Certificate(path, _) => write!(f, "{}: a certificate cannot be used as a root", path.display()),
-            Self::Tls(_) => f.write_str("TLS cannot be set up"),
-        }
-    }
-}
-
-impl StdError for RootsError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Pem(_, error) => Some(error),
-            Self::NoCertificate(_) => None,
-            Self::Certificate(_, error) | Self::Tls(error) => Some(error),
-        }
-    }
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(_) => f.write_str("no connection"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Broken(_) => f.write_str("the connection broke before the answer"),
+            Self::Body { status, why, .. } => write!(f, "HTTP {status}, and {why}"),
+        }
+    }
+}
+
+impl fmt::Display for BodyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Connect(_) => "no connection",
+            Self::TooLarge => "the answer is too long",
             Self::TimedOut => "no whole answer in time",
             Self::Broken(_) => "the connection broke before the answer's end",
-            Self::TooLarge => "the answer is too long",
         })
     }
 }
@@ -306,13 +247,18 @@ impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Self::Connect(error) | Self::Broken(error) => Some(error.as_ref()),
-            Self::TimedOut | Self::TooLarge => None,
+            Self::Body { why: BodyFailure::Broken(error), .. } => Some(error.as_ref()),
+            Self::TimedOut | Self::Body { .. } => None,
         }
     }
 }
 
 #[cfg(test)]
+mod pool_tests;
+
+#[cfg(test)]
 mod tests {
+    use hyper::Uri;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -368,11 +314,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_beyond_the_limit_is_given_up_whether_it_was_announced_or_not() {
+    async fn a_body_beyond_the_limit_is_given_up_whether_it_was_announced_or_not_and_its_status_stays() {
         let announced = peer("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", true).await;
-        assert!(matches!(fetch(announced, LONG, 10).await, Err(Failure::TooLarge)));
-        let chunked = peer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n", true).await;
-        assert!(matches!(fetch(chunked, LONG, 10).await, Err(Failure::TooLarge)));
+        let chunked =
+            peer("HTTP/1.1 429 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n", true)
+                .await;
+        for (uri, answer) in [(announced, (200, None)), (chunked, (429, Some(Duration::from_secs(7))))] {
+            let failure = fetch(uri, LONG, 10).await.unwrap_err();
+            assert!(matches!(failure, Failure::Body { why: BodyFailure::TooLarge, .. }), "{failure}");
+            assert_eq!(failure.answer(), Some(answer));
+        }
     }
 
     #[tokio::test]
@@ -380,7 +331,8 @@ mod tests {
         let silent = peer("", true).await;
         assert!(matches!(fetch(silent, SHORT, 100).await, Err(Failure::TimedOut)));
         let half = peer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", true).await;
-        assert!(matches!(fetch(half, SHORT, 100).await, Err(Failure::TimedOut)));
+        let failure = fetch(half, SHORT, 100).await.unwrap_err();
+        assert!(matches!(failure, Failure::Body { status: 200, why: BodyFailure::TimedOut, .. }), "{failure}");
     }
 
     #[tokio::test]
@@ -390,7 +342,8 @@ mod tests {
         drop(listener);
         assert!(matches!(fetch(nobody, LONG, 100).await, Err(Failure::Connect(_))));
         let cut = peer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", false).await;
-        assert!(matches!(fetch(cut, LONG, 100).await, Err(Failure::Broken(_))));
+        let failure = fetch(cut, LONG, 100).await.unwrap_err();
+        assert!(matches!(failure, Failure::Body { status: 200, why: BodyFailure::Broken(_), .. }), "{failure}");
     }
 
     #[tokio::test]
@@ -414,16 +367,5 @@ mod tests {
         let past = headers(&[("retry-after", "Sun, 22 Nov 2026 08:15:30 GMT")]);
         let now = || "2026-11-22T09:00:00Z".parse().unwrap();
         assert_eq!(retry_after(&past, now), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn a_file_without_a_certificate_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        std::fs::write(&path, "nothing here\n").unwrap();
-        let error = tls_client_config(&Roots::PemFile(path.clone())).unwrap_err();
-        assert!(matches!(&error, RootsError::NoCertificate(named) if *named == path), "{error}");
-        let missing = folder.path().join("missing.pem");
-        assert!(matches!(tls_client_config(&Roots::PemFile(missing)), Err(RootsError::Pem(..))));
     }
 }

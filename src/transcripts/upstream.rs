@@ -70,11 +70,15 @@ impl Upstream {
 
     /// Sends one record and says what the answer means. Takes at most `sync.timeout`.
     pub async fn send(&self, record: &Record) -> Sent {
-        match self.client.send(self.request(record), self.timeout, UPSTREAM_BODY_BYTES_MAX).await {
-            Ok(reply) => Sent {
-                delivery: Delivery::of_status(reply.status, reply.retry_after),
-                answer: format!("HTTP {}", reply.status),
-            },
+        let answer = match self.client.send(self.request(record), self.timeout, UPSTREAM_BODY_BYTES_MAX).await {
+            Ok(reply) => Ok((reply.status, reply.retry_after)),
+            // Only its status counts: whatever else the answer has to say.
+            Err(failure) => failure.answer().ok_or(failure),
+        };
+        match answer {
+            Ok((status, retry_after)) => {
+                Sent { delivery: Delivery::of_status(status, retry_after), answer: format!("HTTP {status}") }
+            }
             Err(failure) => Sent { delivery: Delivery::Failed { retry_after: None }, answer: failure.to_string() },
         }
     }
@@ -209,6 +213,26 @@ mod tests {
         assert_eq!(upstream.send(&record(1)).await.delivery, failed(None));
         assert_eq!(upstream.send(&record(1)).await.delivery, failed(Some(Duration::from_secs(7))));
         assert_eq!(received.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_by_its_status_however_long_or_short_its_body() {
+        let answers = &[
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999",
+            "HTTP/1.1 202 Accepted\r\nContent-Length: 5",
+            "HTTP/1.1 422 No\r\nContent-Length: 99999999",
+            "HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 99999999",
+        ];
+        let (sync, _) = start(answers).await;
+        let upstream = Upstream::new(&sync).unwrap().unwrap();
+        for (delivery, answer) in [
+            (Delivery::Acknowledged, "HTTP 200"),
+            (Delivery::Acknowledged, "HTTP 202"),
+            (Delivery::Refused { status: 422 }, "HTTP 422"),
+            (Delivery::Failed { retry_after: Some(Duration::from_secs(7)) }, "HTTP 503"),
+        ] {
+            assert_eq!(upstream.send(&record(1)).await, Sent { delivery, answer: answer.into() });
+        }
     }
 
     #[test]
