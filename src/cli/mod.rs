@@ -116,9 +116,9 @@ impl ConfigOption {
         World::find(self.config.as_deref())
     }
 
-    /// The configuration, or its mistakes on stderr and the exit code for them.
+    /// The configuration's values, or its mistakes on stderr and the exit code for them.
     pub fn load(&self) -> Result<Config, ExitCode> {
-        self.find().load().map_err(|error| {
+        self.find().load_values().map_err(|error| {
             complain(&error);
             ExitCode::from(UNUSABLE)
         })
