@@ -186,6 +186,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The configuration file and each credential, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+/// Mistakes that are told of one configuration file: nobody reads more at once.
+pub const CONFIG_MISTAKES_MAX: usize = 100;
+/// Entries of a directory that are looked at for a name like one that is not there.
+pub const DIRECTORY_ENTRIES_MAX: usize = 1_024;
 
 /// A board file, in bytes.
 pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    process::{Command, Output},
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
 };
 
 use kolbox::{transcripts::sled_store::SledStore, twilio::webhook::Form};
@@ -88,7 +91,7 @@ fn a_file_that_was_named_must_be_there_and_be_text() {
     let utf16 = folder.path().join("utf16.toml");
     fs::write(&utf16, [0xff, 0xfe, b'[', 0]).unwrap();
     let output = kolbox(&["serve"], &[("KOLBOX_CONFIG", utf16.to_str().unwrap())]);
-    assert!(output.status.code() == Some(2) && err(&output).contains("expected a text file in UTF-8"));
+    assert!(output.status.code() == Some(2) && err(&output).contains("is UTF-16"));
 }
 
 #[test]
@@ -192,9 +195,89 @@ fn help_shows_no_secret_of_the_environment() {
 }
 
 #[test]
+fn the_help_of_every_command_has_examples_that_the_program_takes() {
+    for command in ["call", "signature", "serve", "demo", "check", "transcripts"] {
+        let help = out(&kolbox(&[command, "--help"], &[]));
+        let examples = help.lines().skip_while(|line| !line.starts_with("Examples"));
+        assert!(examples.clone().any(|line| line.contains(&format!("kolbox {command}"))), "{help}");
+    }
+    assert!(out(&kolbox(&["--help"], &[])).contains("Exit codes: 0 fine, 1 "));
+    let serve = out(&kolbox(&["serve", "--help"], &[]));
+    for part in ["TWILIO_AUTH_TOKEN", "twilio_auth_token", "SIGTERM", "incoming_call#rc=2", "<Record action=\"https://"]
+    {
+        assert!(serve.contains(part), "{part}: {serve}");
+    }
+    assert!(out(&kolbox(&["serve", "-h"], &[])).lines().count() < 20, "the short one stays short");
+}
+
+/// A gateway in the background; dropped, it is killed.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Served {
+    /// Starts it in this directory, and returns once it answers calls.
+    fn start(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kolbox"));
+        command.arg("serve").current_dir(directory).env_clear().envs(environment.iter().copied());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+        let mut served = Self(child);
+        let mut lines = BufReader::new(served.0.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("calls are answered")), "it ended before it answered calls");
+        served
+    }
+
+    /// Kills it, and gives what it had said on stderr.
+    fn said(mut self) -> String {
+        self.0.kill().unwrap();
+        let said = std::io::read_to_string(self.0.stderr.take().unwrap()).unwrap();
+        self.0.wait().unwrap();
+        said
+    }
+}
+
+#[test]
+fn built_in_prompts_and_certificate_work_from_anywhere_and_what_is_told_to_be_entered_at_twilio_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (elsewhere, store) = (folder.path().join("elsewhere"), folder.path().join("store"));
+    fs::create_dir(&elsewhere).unwrap();
+    let public = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let environment = [
+        ("TWILIO_AUTH_TOKEN", TOKEN),
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("PUBLIC_HOST", &public),
+        ("KOLBOX_PUBLIC__LISTEN", &public),
+        ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
+        ("KOLBOX_STORE__PATH", store.to_str().unwrap()),
+        // No temporary files, no home.
+        ("TMPDIR", "/nonexistent"),
+    ];
+    let served = Served::start(&elsewhere, &environment);
+    let url = format!("https://{public}/webhook/incoming_call#rc=2&ct=1500&rt=3000&rp=ct,rt,5xx");
+    let environment = [("TWILIO_AUTH_TOKEN", TOKEN), ("TWILIO_ACCOUNT_SID", ACCOUNT)];
+    let asked = kolbox(&["call", &url, "--print-twiml"], &environment);
+    let (twiml, said) = (out(&asked), served.said());
+    assert!(asked.status.code() == Some(0) && twiml.contains("<Connect "), "{twiml}{}", err(&asked));
+    assert!(twiml.contains(&format!("<Play>https://{public}/static/tts/greeting_he.mp3</Play>")), "{twiml}");
+    assert!(said.contains(&format!("Webhook, HTTP POST  {url}\n")), "{said}");
+    assert!(said.contains("Warning: the certificate is self-signed, and Twilio refuses it"), "{said}");
+    let names =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    assert!(names(&elsewhere).is_empty(), "{:?}", names(&elsewhere));
+    assert_eq!(names(folder.path()).len(), 2, "beside the store nothing was written: {:?}", names(folder.path()));
+}
+
+#[test]
 fn the_version_is_one_line_and_more_when_asked() {
     let short = out(&kolbox(&["--version"], &[]));
     assert!(short.starts_with("kolbox ") && short.lines().count() == 1, "{short}");
     let long = out(&kolbox(&["--version", "--verbose"], &[]));
     assert!(long.starts_with(short.trim_end()) && long.contains("\ncalls: "), "{long}");
+    let with_another_number = out(&kolbox(&["--version", "--verbose"], &[("KOLBOX_CALLS_MAX", "4096")]));
+    assert_eq!(long, with_another_number, "the number of calls was fixed when the program was compiled");
 }

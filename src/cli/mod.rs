@@ -31,13 +31,6 @@ Begin with:
 
 Exit codes: 0 fine, 1 a check failed or a run-time error, 2 wrong usage or a configuration that cannot be used";
 
-const SERVE_HELP: &str = "\
-Examples:
-  kolbox serve --config kolbox.toml
-  TWILIO_ACCOUNT_SID=AC... TWILIO_AUTH_TOKEN=... PUBLIC_HOST=gw.example.co.il KOLBOX_STORE__PATH=./data kolbox serve
-
-Every key of the file can be set as KOLBOX_<SECTION>__<KEY>, such as KOLBOX_WATCHDOG__START_TIMEOUT=8s. SIGTERM drains.";
-
 const DEMO_HELP: &str = "\
 Examples:
   kolbox demo                         under two minutes, ends with a summary
@@ -88,7 +81,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(after_help = SERVE_HELP)]
+    #[command(after_help = serve::short_help(), after_long_help = serve::long_help())]
     Serve(serve::ServeArguments),
     #[command(after_help = DEMO_HELP)]
     Demo(demo::DemoArguments),
@@ -116,9 +109,9 @@ impl ConfigOption {
         World::find(self.config.as_deref())
     }
 
-    /// The configuration, or its mistakes on stderr and the exit code for them.
+    /// The configuration's values, or its mistakes on stderr and the exit code for them.
     pub fn load(&self) -> Result<Config, ExitCode> {
-        self.find().load().map_err(|error| {
+        self.find().load_values().map_err(|error| {
             complain(&error);
             ExitCode::from(UNUSABLE)
         })

@@ -1,347 +1,213 @@
 //! What each kind of value may look like: from what was written to what is meant, or to what would be accepted.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    path::PathBuf,
-    time::Duration,
+use std::{ops::RangeInclusive, path::PathBuf};
+
+use secrecy::SecretString;
+
+use super::{
+    marks,
+    reader::Given,
+    refusal::{Refusal, shown_item},
+    spelling,
 };
 
-use bytesize::ByteSize;
-use ipnet::IpNet;
-use secrecy::SecretString;
-use url::{Host, Url};
+mod addresses;
+mod amounts;
+mod twilio_values;
 
-use super::reader::{Given, shown};
-use crate::twilio::sid::AccountSid;
+pub(super) use addresses::{address, api_base, host_name, network, port, public_host, speech_url, sync_url};
+pub(super) use amounts::{bytes, duration, duration_or_zero, keep_audio, whole_seconds, written};
+pub(super) use twilio_values::{account_sid, api_key_sid, auth_token, prompt};
 
-/// Longest text of a prompt (`say:`), counted as it stands in XML: two of them and their verbs must fit into the 4000
-/// characters that Twilio takes for a live call.
-const SAY_CHARS_MAX: usize = 1_200;
-/// Longest other text.
+/// Longest text but that of a prompt, in characters.
 const TEXT_CHARS_MAX: usize = 1_024;
 
-/// Text without control characters; it may be empty.
-pub(super) fn text(given: &Given) -> Result<String, String> {
+/// Text without control and invisible characters; it may be empty.
+pub(super) fn text(given: &Given) -> Result<String, Refusal> {
+    let text = line(given)?;
+    match marks::invisible_in(&text) {
+        None => Ok(text),
+        Some(mark) => {
+            let reason = format!("has an invisible character in it, {mark}, as mails and web pages put it");
+            Err(Refusal::new(reason).instead(Given::Text(marks::plain(&text))))
+        }
+    }
+}
+
+/// Text on one line.
+fn line(given: &Given) -> Result<String, Refusal> {
     match given {
         Given::Plain(text) | Given::Text(text) => {
             if text.chars().any(char::is_control) || text.chars().count() > TEXT_CHARS_MAX {
-                return Err(format!("expected text on one line, of at most {TEXT_CHARS_MAX} characters"));
+                return Err(format!("expected text on one line, of at most {TEXT_CHARS_MAX} characters").into());
             }
             Ok(text.clone())
         }
-        Given::Integer(_) | Given::Boolean(_) => Err("expected text: put it in \"quotes\"".into()),
-        Given::List(_) => Err("expected one text in \"quotes\", not a list".into()),
+        Given::Integer(number) => Err(in_quotes(number.to_string())),
+        Given::Boolean(value) => Err(in_quotes(value.to_string())),
+        Given::List(items) => {
+            let only = items.first().filter(|_| items.len() == 1).cloned();
+            Err(Refusal::new("expected one text in \"quotes\", not a list").perhaps(only))
+        }
         Given::Other(_) => Err("expected text in \"quotes\"".into()),
     }
 }
 
+fn in_quotes(written: String) -> Refusal {
+    Refusal::new("expected text: put it in \"quotes\"").instead(Given::Text(written))
+}
+
 /// Text that says something.
-pub(super) fn filled_text(given: &Given) -> Result<String, String> {
+pub(super) fn filled_text(given: &Given) -> Result<String, Refusal> {
     let text = text(given)?;
     if text.trim().is_empty() { Err("must not be empty".into()) } else { Ok(text) }
 }
 
 /// A secret. What is wrong with it is said without repeating it.
-pub(super) fn secret(given: &Given) -> Result<SecretString, String> {
-    let text = text(given).map_err(|remedy| format!("{remedy} (the value is not shown: it is a secret)"))?;
+pub(super) fn secret(given: &Given) -> Result<SecretString, Refusal> {
+    let text = text(given).map_err(|refusal| Refusal::new(refusal.reason))?;
     if text.trim() != text {
-        return Err("has a space at its beginning or end (the value is not shown: it is a secret)".into());
+        return Err("has a space at its beginning or end: take it away".into());
+    }
+    let is_quote = |c: char| c == '"' || c == '\'' || marks::is_curly_quote(c);
+    if text.chars().count() > 1 && text.starts_with(is_quote) && text.ends_with(is_quote) {
+        return Err("has quotes that would be part of it: write it without them here, with one pair in the file".into());
     }
     Ok(text.into())
 }
 
-pub(super) fn boolean(given: &Given) -> Result<bool, String> {
-    match given {
-        Given::Boolean(value) => Ok(*value),
-        Given::Plain(text) if text == "true" => Ok(true),
-        Given::Plain(text) if text == "false" => Ok(false),
-        _ => Err("expected true or false, without quotes".into()),
-    }
+pub(super) fn boolean(given: &Given) -> Result<bool, Refusal> {
+    let written = match given {
+        Given::Boolean(value) => return Ok(*value),
+        Given::Plain(text) if text == "true" => return Ok(true),
+        Given::Plain(text) if text == "false" => return Ok(false),
+        Given::Plain(text) | Given::Text(text) => marks::plain(text).to_lowercase(),
+        Given::Integer(number) => number.to_string(),
+        Given::List(_) | Given::Other(_) => String::new(),
+    };
+    let meant = match &written[..] {
+        "true" | "yes" | "on" | "1" | "כן" => Some(true),
+        "false" | "no" | "off" | "0" | "לא" => Some(false),
+        _ => None,
+    };
+    Err(Refusal::new("expected true or false, without quotes").perhaps(meant.map(Given::Boolean)))
 }
 
-pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&Given) -> Result<usize, String> {
+pub(super) fn integer(range: RangeInclusive<usize>) -> impl Fn(&Given) -> Result<usize, Refusal> {
     move |given| {
-        let number = match given {
-            Given::Integer(number) => usize::try_from(*number).ok(),
-            Given::Plain(text) => text.parse().ok(),
-            _ => None,
+        let read = |text: &str| text.parse().ok().filter(|number| range.contains(number));
+        let (number, meant) = match given {
+            Given::Integer(number) => (usize::try_from(*number).ok().filter(|number| range.contains(number)), None),
+            Given::Plain(text) => (read(text), read(&marks::plain(text))),
+            Given::Text(text) => (None, read(&marks::plain(text))),
+            Given::Boolean(_) | Given::List(_) | Given::Other(_) => (None, None),
         };
-        let expected = || format!("expected a whole number from {} to {}, without quotes", range.start(), range.end());
-        number.filter(|number| range.contains(number)).ok_or_else(expected)
+        number.ok_or_else(|| {
+            let reason = format!("expected a whole number from {} to {}, without quotes", range.start(), range.end());
+            Refusal::new(reason).perhaps(meant.and_then(|number| i64::try_from(number).ok()).map(Given::Integer))
+        })
     }
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Given) -> Result<T, String> {
+pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&Given) -> Result<T, Refusal> {
     move |given| {
-        let written = text(given).ok();
-        let found = choices.iter().find(|(name, _)| written.as_deref() == Some(*name));
+        let written = match given {
+            Given::Plain(text) | Given::Text(text) => text.clone(),
+            Given::Boolean(value) => value.to_string(),
+            Given::Integer(_) | Given::List(_) | Given::Other(_) => String::new(),
+        };
+        let found = choices.iter().find(|(name, _)| *name == written && !matches!(given, Given::Boolean(_)));
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-            format!("expected {}", names.join(" or "))
+            let nearest = spelling::nearest(&marks::plain(&written), choices.iter().map(|(name, _)| *name));
+            Refusal::new(format!("expected {}", names.join(" or ")))
+                .perhaps(nearest.map(|name| Given::Text(name.to_owned())))
         })
     }
 }
 
-/// A duration with its unit. What lies outside the range is refused, as is a number without a unit.
-pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Given) -> Result<Duration, String> {
-    move |given| {
-        parse_duration(given).filter(|value| range.contains(value)).ok_or_else(|| {
-            let (from, to) = (written(*range.start()), written(*range.end()));
-            format!("expected a duration from {from} to {to}, written like \"8s\", \"500ms\", \"2m\", \"7d\"")
-        })
-    }
-}
-
-/// A duration, or zero for "never" or "at once".
-pub(super) fn duration_or_zero(range: RangeInclusive<Duration>) -> impl Fn(&Given) -> Result<Duration, String> {
-    move |given| {
-        let value = parse_duration(given);
-        value.filter(|value| value.is_zero() || range.contains(value)).ok_or_else(|| {
-            let (from, to) = (written(*range.start()), written(*range.end()));
-            format!(
-                "expected \"0s\", or a duration from {from} to {to}, written like \"8s\", \"500ms\", \"2m\", \"7d\""
-            )
-        })
-    }
-}
-
-/// A duration of whole seconds, because Twilio's attributes take nothing finer.
-pub(super) fn whole_seconds(range: RangeInclusive<Duration>) -> impl Fn(&Given) -> Result<Duration, String> {
-    move |given| {
-        let value = parse_duration(given);
-        value.filter(|value| range.contains(value) && value.subsec_nanos() == 0).ok_or_else(|| {
-            let (from, to) = (written(*range.start()), written(*range.end()));
-            format!("expected whole seconds from {from} to {to}, written like \"8s\" or \"2m\"")
-        })
-    }
-}
-
-pub(super) fn parse_duration(given: &Given) -> Option<Duration> {
-    let (Given::Plain(text) | Given::Text(text)) = given else { return None };
-    // humantime takes a bare 0; here every duration has its unit.
-    if !text.ends_with(|last: char| last.is_ascii_alphabetic()) {
-        return None;
-    }
-    humantime::parse_duration(text).ok()
-}
-
-/// A duration as one writes it in the file.
-pub(super) fn written(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let unit = units.into_iter().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{millis}ms"), |(name, size)| format!("{}{name}", millis / size))
-}
-
-/// A size in bytes: with a unit, or a plain number.
-pub(super) fn bytes(range: RangeInclusive<u64>) -> impl Fn(&Given) -> Result<u64, String> {
-    move |given| {
-        let size = match given {
-            Given::Plain(text) | Given::Text(text) if text.starts_with(|first: char| first.is_ascii_digit()) => {
-                text.parse::<ByteSize>().ok().map(|size| size.as_u64())
-            }
-            Given::Integer(number) => u64::try_from(*number).ok(),
-            _ => None,
-        };
-        size.filter(|size| range.contains(size)).ok_or_else(|| {
-            let (from, to) = (ByteSize::b(*range.start()).display(), ByteSize::b(*range.end()).display());
-            format!("expected a size from {} to {}, written like \"512MiB\" or \"1GiB\"", from.iec(), to.iec())
-        })
-    }
-}
-
-/// A list; from the environment its items stand between commas.
-pub(super) fn list<T>(item: impl Fn(&Given) -> Result<T, String>) -> impl Fn(&Given) -> Result<Vec<T>, String> {
+/// A list; from the environment its items stand between commas. Every item that is wrong is told.
+pub(super) fn list<T>(item: impl Fn(&Given) -> Result<T, Refusal>) -> impl Fn(&Given) -> Result<Vec<T>, Refusal> {
     move |given| {
         let items = match given {
             Given::Plain(text) if text.trim().is_empty() => Vec::new(),
             Given::Plain(text) => text.split(',').map(|item| Given::Plain(item.trim().to_owned())).collect(),
             Given::List(items) => items.clone(),
+            Given::Text(text) => {
+                let items = text.split([',', ' ']).map(marks::plain).filter(|item| !item.is_empty());
+                let meant = Given::List(items.map(Given::Text).collect());
+                return Err(Refusal::new("expected a list, written like [\"one\", \"two\"]").instead(meant));
+            }
             _ => return Err("expected a list, written like [\"one\", \"two\"]".into()),
         };
-        items.iter().map(|given| item(given).map_err(|remedy| format!("{}: {remedy}", shown(given)))).collect()
+        let mut accepted = Vec::new();
+        let mut wrong = Vec::new();
+        let mut meant = Some(Vec::new());
+        for (index, given) in items.iter().enumerate() {
+            match item(given) {
+                Ok(value) => {
+                    accepted.push(value);
+                    meant.iter_mut().for_each(|meant| meant.push(given.clone()));
+                }
+                Err(refusal) => {
+                    wrong.push(format!("{}: {}", shown_item(given, index), refusal.reason));
+                    meant = meant.zip(refusal.instead).map(|(mut meant, instead)| {
+                        meant.push(instead);
+                        meant
+                    });
+                }
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(accepted);
+        }
+        Err(Refusal::new(wrong.join("; ")).perhaps(meant.map(Given::List)))
     }
 }
 
-pub(super) fn address(given: &Given) -> Result<SocketAddr, String> {
-    let parsed = text(given).ok().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| "expected an IP address and a port, written like \"0.0.0.0:8443\" or \"[::]:8443\"".into())
+/// A path as it is meant: nothing here stands for the home directory.
+pub(super) fn path(given: &Given) -> Result<PathBuf, Refusal> {
+    let text = text(given)?;
+    if text.trim() != text {
+        return Err(Refusal::new("has a space at its beginning or end").instead(Given::Text(text.trim().to_owned())));
+    }
+    if text.starts_with('~') || text.starts_with('$') {
+        return Err("expected a whole path, such as \"/var/lib/kolbox\": ~ and $ stand for nothing here".into());
+    }
+    Ok(text.into())
 }
 
-/// A network, or a single address.
-pub(super) fn network(given: &Given) -> Result<IpNet, String> {
-    let text = text(given).unwrap_or_default();
-    let parsed = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    parsed.map(|network| network.trunc()).ok_or_else(|| "expected a network such as \"10.0.0.0/8\"".into())
-}
-
-pub(super) fn path(given: &Given) -> Result<PathBuf, String> {
-    text(given).map(PathBuf::from)
-}
-
-pub(super) fn filled_path(given: &Given) -> Result<PathBuf, String> {
-    filled_text(given).map(PathBuf::from)
+pub(super) fn filled_path(given: &Given) -> Result<PathBuf, Refusal> {
+    let path = path(given)?;
+    if path.as_os_str().is_empty() { Err("must not be empty".into()) } else { Ok(path) }
 }
 
 /// A path, or nothing.
-pub(super) fn optional_path(given: &Given) -> Result<Option<PathBuf>, String> {
-    text(given).map(|text| (!text.is_empty()).then(|| text.into()))
-}
-
-/// The public name: `https://` and one final slash are dropped, for everybody pastes it so.
-pub(super) fn public_host(given: &Given) -> Result<Option<String>, String> {
-    let expected = "expected the public name alone, written like \"gw.example.co.il\" or \"gw.example.co.il:8443\"";
-    let written = text(given)?;
-    let scheme = "https://";
-    let text = match written.get(..scheme.len()) {
-        Some(start) if start.eq_ignore_ascii_case(scheme) => &written[scheme.len()..],
-        _ => &written,
-    };
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if text.is_empty() {
-        return if written.is_empty() { Ok(None) } else { Err(expected.into()) };
-    }
-    if is_authority(text) { Ok(Some(text.to_owned())) } else { Err(expected.into()) }
-}
-
-/// A `Host` name to answer to.
-pub(super) fn host_name(given: &Given) -> Result<String, String> {
-    let text = text(given)?;
-    if is_authority(&text) { Ok(text) } else { Err("expected a host name, without https:// and path".into()) }
-}
-
-/// `name` or `name:port`, and nothing that a URL would read as something else.
-fn is_authority(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if text.is_empty() || !text.bytes().all(plain) || text.ends_with([':', '.']) {
-        return false;
-    }
-    let Ok(url) = Url::parse(&format!("https://{text}/")) else { return false };
-    let Some(host) = url.host_str() else { return false };
-    // `1.2.3` would become 1.2.0.3: what is served must be what was written.
-    let written_host = text.get(..host.len()).is_some_and(|start| start.eq_ignore_ascii_case(host));
-    written_host && matches!(text.as_bytes().get(host.len()), None | Some(b':')) && url.port() != Some(0)
-}
-
-/// Twilio's account; empty for none.
-pub(super) fn account_sid(given: &Given) -> Result<Option<AccountSid>, String> {
-    let text = text(given)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|error| format!("{error}, as Twilio's console shows it under Account SID"))
-}
-
-/// The name of an API key; empty for none.
-pub(super) fn api_key_sid(given: &Given) -> Result<String, String> {
-    let text = text(given)?;
-    let digits = text.strip_prefix("SK").filter(|digits| digits.len() == 32);
-    let good = text.is_empty() || digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-    if good { Ok(text) } else { Err("expected SK and 32 hexadecimal digits, or nothing".into()) }
-}
-
-/// Where Twilio's REST API is. Credentials go there, so plain HTTP is for this machine alone.
-pub(super) fn api_base(given: &Given) -> Result<String, String> {
-    let expected = "expected a URL that begins with https:// (http:// only on loopback) and has no query";
-    let url = web_url(given).ok_or(expected)?;
-    if url.scheme() == "http" && !is_loopback(&url) || url.query().is_some() {
-        return Err(expected.into());
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// The upstream; empty for none.
-pub(super) fn sync_url(given: &Given) -> Result<Option<Url>, String> {
-    if text(given)?.is_empty() {
-        return Ok(None);
-    }
-    let expected = "expected a URL that begins with https:// or http://; a password belongs into sync.token";
-    web_url(given).map(Some).ok_or_else(|| expected.into())
-}
-
-/// The engine's address; empty for none.
-pub(super) fn speech_url(given: &Given) -> Result<String, String> {
-    let expected = "expected a URL that begins with https://, http:// or tcp://";
-    let text = text(given)?;
-    let tcp = |url: &Url| url.scheme() == "tcp" && url.host().is_some() && url.port().is_some();
-    let good = text.is_empty() || web_url(given).is_some() || Url::parse(&text).is_ok_and(|url| tcp(&url));
-    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(expected.into()) }
-}
-
-/// An HTTP URL without user, password and fragment: the first two would land in logs, the last nowhere.
-fn web_url(given: &Given) -> Option<Url> {
-    let url = Url::parse(&text(given).ok()?).ok()?;
-    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
-}
-
-/// Whether a URL stays on this machine.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
-/// A prompt: a file's name, or a text for Twilio's own voice.
-pub(super) fn prompt(given: &Given) -> Result<String, String> {
-    let written = text(given)?;
-    if let Some(say) = written.strip_prefix("say:") {
-        let chars: usize = say.chars().map(xml_chars).sum();
-        return match chars {
-            _ if say.trim().is_empty() => Err("expected a text after \"say:\"".into()),
-            ..=SAY_CHARS_MAX => Ok(written),
-            _ => Err(format!("expected a text of at most {SAY_CHARS_MAX} characters")),
-        };
-    }
-    let is_sound = [".mp3", ".wav"].iter().any(|end| written.len() > end.len() && written.ends_with(end));
-    let is_name = written.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if is_sound && is_name && !written.starts_with('.') {
-        return Ok(written);
-    }
-    Err("expected a file's name such as \"greeting_he.mp3\" (.mp3 or .wav; letters, digits, . _ and -; \
-         its directory is calls.prompts), or \"say:\" and a text"
-        .into())
-}
-
-/// Characters that one takes in XML.
-fn xml_chars(c: char) -> usize {
-    match c {
-        '&' => "&amp;".len(),
-        '<' | '>' => "&lt;".len(),
-        '"' | '\'' => "&quot;".len(),
-        _ => 1,
-    }
+pub(super) fn optional_path(given: &Given) -> Result<Option<PathBuf>, Refusal> {
+    path(given).map(|path| (!path.as_os_str().is_empty()).then_some(path))
 }
 
 /// A language tag such as `he`, `he-IL`, or `auto`.
-pub(super) fn language(given: &Given) -> Result<String, String> {
+pub(super) fn language(given: &Given) -> Result<String, Refusal> {
     let text = text(given)?;
-    let good = (2..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if good { Ok(text) } else { Err("expected a language such as \"he\", \"en\" or \"auto\"".into()) }
-}
-
-/// `never`, `until_transcribed` or a duration.
-pub(super) fn keep_audio(longest: Duration) -> impl Fn(&Given) -> Result<super::KeepAudio, String> {
-    use super::KeepAudio::{For, Never, UntilTranscribed};
-    move |given| match text(given).as_deref() {
-        Ok("never") => Ok(Never),
-        Ok("until_transcribed") => Ok(UntilTranscribed),
-        _ => {
-            let value = parse_duration(given).filter(|value| !value.is_zero() && *value <= longest);
-            value
-                .map(For)
-                .ok_or_else(|| "expected \"never\", \"until_transcribed\", or a duration such as \"7d\"".to_owned())
-        }
+    let good = |text: &str| {
+        (2..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if good(&text) {
+        return Ok(text);
     }
+    let plain = marks::plain(&text).replace('_', "-");
+    let meant = match &plain[..] {
+        "עברית" => Some("he".to_owned()),
+        _ => Some(plain).filter(|plain| good(plain)),
+    };
+    let reason = "expected a language such as \"he\", \"en\" or \"auto\"";
+    Err(Refusal::new(reason).perhaps(meant.map(Given::Text)))
 }
 
 /// A level, or directives with targets. A misspelt level would be read as a target and silence everything.
-pub(super) fn log_level(given: &Given) -> Result<String, String> {
+pub(super) fn log_level(given: &Given) -> Result<String, Refusal> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = text(given)?;
     let is_target = |name: &str| {
@@ -354,10 +220,11 @@ pub(super) fn log_level(given: &Given) -> Result<String, String> {
     if good {
         return Ok(text);
     }
-    Err("expected off, error, warn, info, debug or trace, or several such as \"info,kolbox::calls=debug\"".into())
-}
-
-/// The port that replaces the one of `public.listen`.
-pub(super) fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| "expected a port, a number up to 65535".to_owned())
+    let written = marks::plain(&text).to_lowercase();
+    let meant = match &written[..] {
+        "warning" => Some("warn"),
+        _ => spelling::nearest(&written, LEVELS.into_iter()),
+    };
+    let reason = "expected off, error, warn, info, debug or trace, or several such as \"info,kolbox::calls=debug\"";
+    Err(Refusal::new(reason).perhaps(meant.map(|level| Given::Text(level.to_owned()))))
 }

@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut Reader) -> Config {
 
 fn read_public(reader: &mut Reader, public: &mut Public) {
     let modes = &[("files", TlsMode::Files), ("self-signed", TlsMode::SelfSigned), ("off", TlsMode::Off)];
-    reader.read("public.listen", &mut public.listen, accept::address);
+    reader.read("public.listen", &mut public.listen, accept::address("0.0.0.0:8443"));
     reader.read("public.host", &mut public.host, accept::public_host);
     reader.read("public.trusted_proxies", &mut public.trusted_proxies, list(accept::network));
     reader.read("public.max_connections", &mut public.max_connections, integer(2..=65_536));
@@ -61,17 +61,17 @@ fn read_public(reader: &mut Reader, public: &mut Public) {
 }
 
 fn read_status(reader: &mut Reader, status: &mut Status) {
-    reader.read("status.listen", &mut status.listen, accept::address);
-    reader.read_secret("status.password", &mut status.password);
+    reader.read("status.listen", &mut status.listen, accept::address("0.0.0.0:8080"));
+    reader.read_secret("status.password", &mut status.password, accept::secret);
     reader.read("status.hosts", &mut status.hosts, list(accept::host_name));
 }
 
 fn read_twilio(reader: &mut Reader, twilio: &mut Twilio) {
     reader.read("twilio.account_sid", &mut twilio.account_sid, accept::account_sid);
-    reader.read_secret("twilio.auth_token", &mut twilio.auth_token);
-    reader.read_secret("twilio.auth_token_secondary", &mut twilio.auth_token_secondary);
+    reader.read_secret("twilio.auth_token", &mut twilio.auth_token, accept::auth_token);
+    reader.read_secret("twilio.auth_token_secondary", &mut twilio.auth_token_secondary, accept::auth_token);
     reader.read("twilio.api_key_sid", &mut twilio.api_key_sid, accept::api_key_sid);
-    reader.read_secret("twilio.api_key_secret", &mut twilio.api_key_secret);
+    reader.read_secret("twilio.api_key_secret", &mut twilio.api_key_secret, accept::secret);
     reader.read("twilio.api_base", &mut twilio.api_base, accept::api_base);
     reader.read("twilio.validate_signatures", &mut twilio.validate_signatures, boolean);
 }
@@ -113,7 +113,7 @@ fn read_speech(reader: &mut Reader, speech: &mut Speech) {
     reader.read("speech.language", &mut speech.language, accept::language);
     reader.read("speech.model", &mut speech.model, accept::text);
     reader.read("speech.url", &mut speech.url, accept::speech_url);
-    reader.read_secret("speech.api_key", &mut speech.api_key);
+    reader.read_secret("speech.api_key", &mut speech.api_key, accept::secret);
     reader.read("speech.wait", &mut speech.wait, duration(Duration::ZERO..=YEAR));
 }
 
@@ -137,7 +137,7 @@ pub(super) fn read_store_path(reader: &mut Reader, path: &mut PathBuf) {
 fn read_sync(reader: &mut Reader, sync: &mut Sync) {
     let retry = Duration::from_millis(100)..=DAY;
     reader.read("sync.url", &mut sync.url, accept::sync_url);
-    reader.read_secret("sync.token", &mut sync.token);
+    reader.read_secret("sync.token", &mut sync.token, accept::secret);
     reader.read("sync.timeout", &mut sync.timeout, duration(TIME_OUT));
     reader.read("sync.retry_min", &mut sync.retry_min, duration(retry.clone()));
     reader.read("sync.retry_max", &mut sync.retry_max, duration(retry));

@@ -7,7 +7,8 @@ use secrecy::ExposeSecret;
 use super::{
     Config, ConfigError, Mistake, Place, SpeechEngine, Store, TlsMode, accept, document, keys,
     reader::{Entries, Entry, Given, Key, Reader},
-    spelling,
+    refusal::Refusal,
+    spelling::{self, Unknown},
 };
 
 /// Where values come from: texts only, so that loading is a function of them.
@@ -28,20 +29,26 @@ pub struct Sources<'a> {
 /// Every mistake of every layer at once: unknown keys and names, wrong types, values out of range, values that do not
 /// fit together.
 pub fn load(sources: Sources<'_>) -> Result<Config, ConfigError> {
-    load_beside(sources, Vec::new())
+    load_beside(sources, Vec::new(), |_, _| {})
 }
 
-/// The same, where something was found wrong before; nothing is then said about values that are missing.
-pub(super) fn load_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<Config, ConfigError> {
-    let Gathered { entries, mut mistakes, complete } = gather(sources, found);
-    let mut reader = Reader::new(entries);
+/// The same, where something was found wrong before; nothing is then said about values that are missing. `look` may
+/// find more, in what the values name.
+pub(super) fn load_beside(
+    sources: Sources<'_>,
+    found: Vec<Mistake>,
+    look: impl FnOnce(&Config, &mut Reader),
+) -> Result<Config, ConfigError> {
+    let Gathered { mut reader, mut mistakes, complete, guesses, .. } = gather(sources, found);
+    guesses.into_iter().for_each(|(key, entry)| reader.guess(key, entry));
     let mut config = keys::read(&mut reader);
     mistakes.extend(replace_port(&mut config, sources.environment));
     if complete {
         check_together(&config, &mut reader);
     }
+    look(&config, &mut reader);
     mistakes.extend(reader.into_parts().1);
-    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes }) }
+    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::new(mistakes)) }
 }
 
 /// Where the store is, for whoever reads it and nothing else: a gateway's other settings do not matter to them.
@@ -49,23 +56,25 @@ pub(super) fn load_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<C
 /// # Errors
 /// What is wrong with `store.path`; where nothing names it, also all behind which it could stand.
 pub(super) fn store_path_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<PathBuf, ConfigError> {
-    let Gathered { entries, mut mistakes, .. } = gather(sources, found);
-    let is_named = entries.contains_key(keys::STORE_PATH.name);
+    let Gathered { mut reader, mut mistakes, names_store, .. } = gather(sources, found);
     let unreadable = Place::Environment { name: keys::STORE_PATH.environment_name() };
-    mistakes.retain(|mistake| !is_named || mistake.place == unreadable);
-    let mut reader = Reader::new(entries);
+    mistakes.retain(|mistake| !names_store || mistake.place == unreadable);
     let mut path = Store::default().path;
     keys::read_store_path(&mut reader, &mut path);
     mistakes.extend(reader.into_parts().1);
-    if mistakes.is_empty() { Ok(path) } else { Err(ConfigError { mistakes }) }
+    if mistakes.is_empty() { Ok(path) } else { Err(ConfigError::new(mistakes)) }
 }
 
 /// What all layers say, before anybody looked at what it means.
 struct Gathered {
-    entries: Entries,
+    reader: Reader,
     mistakes: Vec<Mistake>,
     /// Every layer could be read to its end: what is missing was really left out.
     complete: bool,
+    /// What stands under misspelt names of the file.
+    guesses: Vec<(&'static str, Entry)>,
+    /// Some layer says where the store is.
+    names_store: bool,
 }
 
 fn gather(sources: Sources<'_>, found: Vec<Mistake>) -> Gathered {
@@ -73,16 +82,26 @@ fn gather(sources: Sources<'_>, found: Vec<Mistake>) -> Gathered {
     let mut mistakes = found;
     let mut complete = mistakes.is_empty();
     let mut entries = Entries::new();
+    let mut meant = Vec::new();
+    let mut guesses = Vec::new();
     if let Some((path, text)) = sources.file {
         let document = document::read(path, text, &keys);
         complete &= document.whole;
         mistakes.extend(document.mistakes);
+        meant.extend(document.meant);
+        guesses = document.guesses;
         document.entries.into_iter().for_each(|(key, entry)| entries.entry(key).or_default().push(entry));
     }
     add_credentials(&mut entries, sources.credentials, &keys);
-    add_environment(&mut entries, &mut mistakes, sources.environment, &keys);
+    add_environment(&mut entries, sources.environment, &keys);
+    for (place, Unknown { remedy, meant: alike }) in unknown_names(sources.environment, &keys) {
+        mistakes.push(Mistake { place, value: None, remedy });
+        meant.extend(alike);
+    }
     add_classic_names(&mut entries, sources.environment);
-    Gathered { entries, mistakes, complete }
+    let names_store = entries.get(keys::STORE_PATH.name).is_some_and(|entries| !entries.is_empty());
+    let reader = Reader::new(entries, sources.file.map(|(path, _)| path), meant);
+    Gathered { reader, mistakes, complete, guesses, names_store }
 }
 
 fn add_credentials(entries: &mut Entries, credentials: &BTreeMap<String, String>, keys: &[Key]) {
@@ -100,21 +119,21 @@ fn add_credentials(entries: &mut Entries, credentials: &BTreeMap<String, String>
 /// `KOLBOX_CONFIG` is read before there is a configuration, `KOLBOX_CALLS_MAX` only when the program is compiled.
 const OTHER_NAMES: [&str; 2] = ["KOLBOX_CONFIG", "KOLBOX_CALLS_MAX"];
 
-fn add_environment(
-    entries: &mut Entries,
-    mistakes: &mut Vec<Mistake>,
-    environment: &BTreeMap<String, String>,
-    keys: &[Key],
-) {
-    for (name, value) in environment.iter().filter(|(name, _)| name.starts_with("KOLBOX_")) {
-        let place = Place::Environment { name: name.clone() };
-        if let Some(key) = keys.iter().find(|key| key.environment_name() == *name) {
-            entries.entry(key.name).or_default().push(Entry { place, given: Given::Plain(value.clone()) });
-        } else if !OTHER_NAMES.contains(&name.as_str()) {
-            let remedy = spelling::unknown_environment(name, keys);
-            mistakes.push(Mistake { place, value: None, remedy });
-        }
+fn add_environment(entries: &mut Entries, environment: &BTreeMap<String, String>, keys: &[Key]) {
+    for key in keys {
+        let name = key.environment_name();
+        let Some(value) = environment.get(&name) else { continue };
+        let entry = Entry { place: Place::Environment { name }, given: Given::Plain(value.clone()) };
+        entries.entry(key.name).or_default().push(entry);
     }
+}
+
+/// Variables that begin as ours do and are none.
+fn unknown_names(environment: &BTreeMap<String, String>, keys: &[Key]) -> Vec<(Place, Unknown)> {
+    let ours = environment.keys().filter(|name| name.starts_with("KOLBOX_"));
+    let is_known = |name: &str| OTHER_NAMES.contains(&name) || keys.iter().any(|key| key.environment_name() == name);
+    let unknown = ours.filter(|name| !is_known(name));
+    unknown.map(|name| (Place::Environment { name: name.clone() }, spelling::unknown_environment(name, keys))).collect()
 }
 
 /// The names that Twilio's examples and hosting platforms use. Empty ones count as not set: that is how container
@@ -147,34 +166,52 @@ fn replace_port(config: &mut Config, environment: &BTreeMap<String, String>) -> 
             config.public.listen.set_port(port);
             None
         }
-        Err(remedy) => Some(Mistake {
-            place: Place::Environment { name: CLASSIC_PORT.to_owned() },
-            value: Some(format!("{value:?}")),
-            remedy,
-        }),
+        Err(refusal) => {
+            let place = Place::Environment { name: CLASSIC_PORT.to_owned() };
+            Some(refusal.at(place, Some(&Given::Plain(value.clone())), false))
+        }
     }
 }
 
 /// What single values cannot show.
 fn check_together(config: &Config, reader: &mut Reader) {
-    let Config { public, status, twilio, speech, sync, .. } = config;
+    check_listeners(config, reader);
+    check_twilio(config, reader);
+    check_speech(config, reader);
+    let sync = &config.sync;
+    if sync.retry_min > sync.retry_max {
+        reader
+            .refuse("sync.retry_max", format!("must not be below sync.retry_min, {}", accept::written(sync.retry_min)));
+    }
+}
+
+fn check_listeners(config: &Config, reader: &mut Reader) {
+    let Config { public, status, .. } = config;
     let (listen, other) = (public.listen, status.listen);
     let same_address = listen.ip() == other.ip() || listen.ip().is_unspecified() || other.ip().is_unspecified();
     if listen.port() != 0 && listen.port() == other.port() && same_address {
         reader.refuse("status.listen", format!("must not be the address of public.listen, {listen}: use another port"));
     }
     if public.tls.mode == TlsMode::Files {
-        for (key, path) in [("public.tls.certificate", &public.tls.certificate), ("public.tls.key", &public.tls.key)] {
+        for (key, path, example) in [
+            ("public.tls.certificate", &public.tls.certificate, "/etc/kolbox/fullchain.pem"),
+            ("public.tls.key", &public.tls.key, "/etc/kolbox/key.pem"),
+        ] {
             if path.as_os_str().is_empty() {
-                reader.refuse(key, "must name a PEM file, since public.tls.mode is \"files\"");
+                let reason = format!("must name a PEM file, such as \"{example}\", since public.tls.mode is \"files\"");
+                reader.refuse(key, reason);
             }
         }
     }
+}
+
+fn check_twilio(config: &Config, reader: &mut Reader) {
+    let twilio = &config.twilio;
     if twilio.validate_signatures && twilio.auth_token.expose_secret().is_empty() {
         reader.refuse(
             "twilio.auth_token",
-            "must be Twilio's auth token (here, in TWILIO_AUTH_TOKEN or as the credential twilio_auth_token), since \
-             twilio.validate_signatures is true",
+            "must be Twilio's auth token, since twilio.validate_signatures is true: auth_token = \"...\" below [twilio] \
+             in the file, or TWILIO_AUTH_TOKEN in the environment, or the credential twilio_auth_token",
         );
     }
     match (twilio.api_key_sid.is_empty(), twilio.api_key_secret.expose_secret().is_empty()) {
@@ -182,20 +219,22 @@ fn check_together(config: &Config, reader: &mut Reader) {
         (true, false) => reader.refuse("twilio.api_key_sid", "must be given too, since twilio.api_key_secret is"),
         _ => {}
     }
-    let needs = match speech.engine {
+}
+
+fn check_speech(config: &Config, reader: &mut Reader) {
+    let speech = &config.speech;
+    let (needs_model, scheme) = match speech.engine {
         SpeechEngine::None => (false, None),
         SpeechEngine::Whisper => (true, None),
         SpeechEngine::OpenAi => (true, Some("http")),
         SpeechEngine::Wyoming => (false, Some("tcp://")),
     };
-    if needs.0 && speech.model.is_empty() {
+    if needs_model && speech.model.is_empty() {
         reader.refuse("speech.model", "must not be empty with this speech.engine");
     }
-    if let Some(scheme) = needs.1.filter(|scheme| !speech.url.starts_with(scheme)) {
-        reader.refuse("speech.url", format!("must begin with {scheme} with this speech.engine"));
-    }
-    if sync.retry_min > sync.retry_max {
-        reader
-            .refuse("sync.retry_max", format!("must not be below sync.retry_min, {}", accept::written(sync.retry_min)));
+    if let Some(scheme) = scheme.filter(|scheme| !speech.url.starts_with(scheme)) {
+        let refusal = Refusal::new(format!("must begin with {scheme} with this speech.engine"));
+        let rest = speech.url.split_once("://").map(|(_, rest)| Given::Text(format!("{scheme}{rest}")));
+        reader.refuse("speech.url", refusal.perhaps(rest.filter(|_| scheme.ends_with("://"))));
     }
 }

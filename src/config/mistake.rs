@@ -5,8 +5,15 @@ use std::{error::Error, fmt};
 /// A configuration that cannot be used. It names all of its mistakes, since nobody likes to restart once for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Never empty; in the order of the file, then of the environment.
+    /// Never empty; files that cannot be read first, then the file's lines in order, then the other layers.
     pub mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.place.order());
+        Self { mistakes }
+    }
 }
 
 /// One mistake.
@@ -15,7 +22,7 @@ pub struct Mistake {
     pub place: Place,
     /// As it was written, shortened; `None` for a secret, and where there is no value to show.
     pub value: Option<String>,
-    /// What is wrong, and what is accepted.
+    /// What is wrong, what is accepted, and where it can be guessed what to type instead.
     pub remedy: String,
 }
 
@@ -28,10 +35,22 @@ pub enum Place {
     Environment { name: String },
     /// A file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential { name: String },
-    /// Nowhere: the key was left at its default.
-    Default { key: String },
+    /// Nowhere: the key was left at its default. The file is the one in which it could stand.
+    Default { key: String, file: Option<String> },
     /// A file or directory that could not be read at all.
     Unreadable { path: String },
+}
+
+impl Place {
+    fn order(&self) -> (u8, usize) {
+        match self {
+            Self::Unreadable { .. } => (0, 0),
+            Self::File { line, .. } => (1, *line),
+            Self::Default { .. } => (2, 0),
+            Self::Credential { .. } => (3, 0),
+            Self::Environment { .. } => (4, 0),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -63,7 +82,8 @@ impl fmt::Display for Place {
             Self::File { path, line, key: None } => write!(f, "{path}:{line}"),
             Self::Environment { name } => write!(f, "{name} (environment)"),
             Self::Credential { name } => write!(f, "{name} (credential)"),
-            Self::Default { key } => write!(f, "{key} (not set)"),
+            Self::Default { key, file: Some(path) } => write!(f, "{path}: {key} (not set)"),
+            Self::Default { key, file: None } => write!(f, "{key} (not set)"),
             Self::Unreadable { path } => f.write_str(path),
         }
     }

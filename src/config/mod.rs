@@ -15,11 +15,17 @@ mod defaults;
 mod document;
 mod keys;
 pub mod load;
+mod marks;
 mod mistake;
+mod named_files;
 mod reader;
+mod refusal;
 mod spelling;
+mod syntax;
 pub mod world;
 
+#[cfg(test)]
+mod every_key_tests;
 #[cfg(test)]
 mod tests;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::mistake::{Mistake, Place};
-
-/// Longest part of a value that a mistake repeats, in characters.
-const SHOWN_CHARS_MAX: usize = 80;
+use super::{
+    mistake::{Mistake, Place},
+    refusal::Refusal,
+};
 
 /// A value as it was written, before anybody looked at what it means.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,51 +56,72 @@ pub(super) type Entries = BTreeMap<&'static str, Vec<Entry>>;
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     entries: Entries,
+    file: Option<String>,
+    /// Keys and sections that an unknown name was probably meant to be: they are misspelt, not left out.
+    meant: Vec<&'static str>,
     keys: Vec<Key>,
     mistakes: Vec<Mistake>,
 }
 
 impl Reader {
-    pub fn new(entries: Entries) -> Self {
-        Self { entries, ..Self::default() }
+    /// `file` is the one that was read, for messages about what could stand in it.
+    pub fn new(entries: Entries, file: Option<&str>, meant: Vec<&'static str>) -> Self {
+        Self { entries, file: file.map(str::to_owned), meant, ..Self::default() }
+    }
+
+    /// Adds what stands under a misspelt name, below every layer: so its value is checked too.
+    pub fn guess(&mut self, name: &'static str, entry: Entry) {
+        self.entries.entry(name).or_default().insert(0, entry);
     }
 
     /// Reads one key. Each layer's value is checked, also one that a higher layer replaces: a mistake that shows only
     /// when an environment variable goes away would show at the worst time.
-    pub fn read<T>(&mut self, name: &'static str, target: &mut T, accept: impl Fn(&Given) -> Result<T, String>) {
+    pub fn read<T>(&mut self, name: &'static str, target: &mut T, accept: impl Fn(&Given) -> Result<T, Refusal>) {
         self.read_key(Key { name, secret: false }, target, accept);
     }
 
     /// Reads a key whose value no message ever repeats.
-    pub fn read_secret(&mut self, name: &'static str, target: &mut SecretString) {
-        self.read_key(Key { name, secret: true }, target, super::accept::secret);
+    pub fn read_secret(
+        &mut self,
+        name: &'static str,
+        target: &mut SecretString,
+        accept: impl Fn(&Given) -> Result<SecretString, Refusal>,
+    ) {
+        self.read_key(Key { name, secret: true }, target, accept);
     }
 
-    fn read_key<T>(&mut self, key: Key, target: &mut T, accept: impl Fn(&Given) -> Result<T, String>) {
+    fn read_key<T>(&mut self, key: Key, target: &mut T, accept: impl Fn(&Given) -> Result<T, Refusal>) {
         self.keys.push(key);
         for entry in self.entries.get(key.name).into_iter().flatten() {
             match accept(&entry.given) {
                 Ok(value) => *target = value,
-                Err(remedy) => self.mistakes.push(Mistake {
-                    place: entry.place.clone(),
-                    value: (!key.secret).then(|| shown(&entry.given)),
-                    remedy,
-                }),
+                Err(refusal) => {
+                    let instead = refusal.instead.and_then(|instead| acceptable(instead, &accept));
+                    let refusal = Refusal { reason: refusal.reason, instead };
+                    self.mistakes.push(refusal.at(entry.place.clone(), Some(&entry.given), key.secret));
+                }
             }
         }
     }
 
-    /// Notes a mistake that concerns several keys, at the place of the one named. Silent when that key's own value was
-    /// refused already: one mistake, one line.
-    pub fn refuse(&mut self, name: &str, remedy: impl Into<String>) {
+    /// Notes a mistake that one value alone does not show, at the place of the key named. Silent when that key's own value
+    /// was refused already, or its name misspelt: one mistake, one line.
+    pub fn refuse(&mut self, name: &str, refusal: impl Into<Refusal>) {
         let entry = self.entries.get(name).and_then(|entries| entries.last());
-        let place = entry.map_or_else(|| Place::Default { key: name.to_owned() }, |entry| entry.place.clone());
+        let section = name.rsplit_once('.').map_or("", |(section, _)| section);
+        if entry.is_none() && (self.meant.contains(&name) || self.meant.contains(&section)) {
+            return;
+        }
+        let unset = || Place::Default { key: name.to_owned(), file: self.file.clone() };
+        let place = entry.map_or_else(unset, |entry| entry.place.clone());
         if self.mistakes.iter().any(|mistake| mistake.place == place) {
             return;
         }
         let secret = self.keys.iter().any(|key| key.name == name && key.secret);
-        let value = entry.filter(|_| !secret).map(|entry| shown(&entry.given));
-        self.mistakes.push(Mistake { place, value, remedy: remedy.into() });
+        // An empty secret hides nothing, and to say that it is not shown would be odd.
+        let given = entry.map(|entry| &entry.given).filter(|_| !secret);
+        let mistake = refusal.into().at(place, given, false);
+        self.mistakes.push(mistake);
     }
 
     /// Every key that was read, in order, and every mistake that was noted.
@@ -109,17 +130,10 @@ impl Reader {
     }
 }
 
-/// A value as a message repeats it: quoted if it is text, on one line, not too long.
-pub(super) fn shown(given: &Given) -> String {
-    let text = match given {
-        Given::Plain(text) | Given::Text(text) => format!("{text:?}"),
-        Given::Integer(number) => number.to_string(),
-        Given::Boolean(value) => value.to_string(),
-        Given::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        Given::Other(written) => written.clone(),
-    };
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+/// A suggestion, or what is suggested in its place; none that would be refused in its turn.
+fn acceptable<T>(instead: Given, accept: &impl Fn(&Given) -> Result<T, Refusal>) -> Option<Given> {
+    match accept(&instead) {
+        Ok(_) => Some(instead),
+        Err(refusal) => refusal.instead.filter(|instead| accept(instead).is_ok()),
     }
 }

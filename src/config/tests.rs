@@ -313,7 +313,7 @@ fn all_mistakes_are_told_at_once_and_no_secret_with_them() {
         &[
             "kolbox.toml:1: watchdgo: there is no such section or key; did you mean [watchdog]?",
             "kolbox.toml:5: twilio.auth_token: expected text: put it in \"quotes\"",
-            "kolbox.toml:6: twilio.account_sid = \"AC12\": expected AC and 32 hexadecimal digits",
+            "kolbox.toml:6: twilio.account_sid = \"AC12\": there are 2 digits; expected AC and 32 hexadecimal digits",
             "kolbox.toml:9: public.max_connections = \"many\": expected a whole number from 2 to 65536",
             "KOLBOX_STORE__PATH (environment) = \"\": must not be empty",
             "KOLBOX_NONSENSE (environment): there is no such name",
@@ -323,32 +323,108 @@ fn all_mistakes_are_told_at_once_and_no_secret_with_them() {
     assert!(!said.contains("5551234") && !said.contains("5559876"), "{said}");
 }
 
-/// As they are typed late, on a ladder, with a phone for a lamp.
+/// As they are typed late, on a ladder, with a phone for a lamp. `tests/config_mistakes.rs` has more, from outside.
 #[test]
 fn the_files_of_a_tired_installer() {
     for (file, expected) in [
-        ("[public]\nhost = gw.example.co.il", &["kolbox.toml:2: host: this is no TOML"][..]),
         (
-            "[public]\nlisten = \"8443\"",
-            &["kolbox.toml:2: public.listen = \"8443\": expected an IP address and a port"],
+            "[public]\nhost = gw.example.co.il",
+            "kolbox.toml:2: host: this is no TOML: text must stand in quotes; did you \
+          mean host = \"gw.example.co.il\"?",
         ),
-        ("[watchdog]\nstart_timeout = 8", &["watchdog.start_timeout = 8: expected a duration from 200ms", "\"8s\""]),
-        ("[twilio]\nauth_token = “c0ffee”", &["kolbox.toml:2: auth_token: this is no TOML", "plain \""]),
         (
-            "[twilio]\nauth_tokn = \"c0ffee\"",
-            &["twilio.auth_tokn: there is no such key; did you mean twilio.auth_token?"],
+            "[public]\nhost = \"gw.example.co.il\";",
+            "nothing may follow the value; did you mean host = \"gw.example.co.il\"?",
         ),
-        ("[public]\ntls = \"files\"", &["public.tls: expected a section, written [public.tls]"]),
-        ("[public]\ntrusted_proxies = \"10.0.0.1\"", &["public.trusted_proxies = \"10.0.0.1\": expected a list"]),
-        ("start_timeout = \"8s\"", &["start_timeout: there is no such key; did you mean watchdog.start_timeout?"]),
-        ("[log]\nlevel = \"info\"\nlevel = \"debug\"", &["kolbox.toml:3: level: this is no TOML: duplicate key"]),
-        ("[twilio]\nvalidate_signatures = \"no\"", &["= \"no\": expected true or false, without quotes"]),
-        ("[public.tls]\nmode = \"letsencrypt\"", &["expected \"files\" or \"self-signed\" or \"off\""]),
-        ("[store\npath = \"/data\"", &["kolbox.toml:1: this is no TOML"]),
+        ("[public]\nlisten = \"8443\"", "kolbox.toml:2: public.listen = \"8443\": expected an IP address and a port"),
+        ("[public]\nlisten = \"https://gw.example.co.il:443/\"", "did you mean \"0.0.0.0:443\"?"),
+        ("[status]\nlisten = \"*:8080\"", "did you mean \"0.0.0.0:8080\"?"),
+        ("[status]\nlisten = \"192.168.1.7\"", "did you mean \"192.168.1.7:8080\"?"),
+        (
+            "[twilio]\nauth_token = “c0ffee”",
+            "kolbox.toml:2: auth_token: this is no TOML: the quotes must be the plain \"",
+        ),
+        ("[twilio]\nauth_tokn = \"c0ffee\"", "twilio.auth_tokn: there is no such key; did you mean twilio.auth_token?"),
+        ("[tls]\nmode = \"files\"", "kolbox.toml:1: tls: there is no such section or key; did you mean [public.tls]?"),
+        ("[public]\ntls = \"files\"", "public.tls: expected a section, written [public.tls]"),
+        ("[[public]]\nhost = \"gw.example\"", "public: expected a section in single brackets, written [public]"),
+        (
+            "[public]\ntrusted_proxies = \"10.0.0.1\"",
+            "expected a list, written like [\"one\", \"two\"]; did you mean \
+          [\"10.0.0.1\"]?",
+        ),
+        ("[public]\ntrusted_proxies = [\"10.0.0.*\"]", "did you mean [\"10.0.0.0/24\"]?"),
+        ("[public]\ntrusted_proxies = [\"10.0.0.0/255.0.0.0\", \"::1\"]", "did you mean [\"10.0.0.0/8\", \"::1\"]?"),
+        ("[public]\ntrusted_proxies = [\"proxy\"]", "a proxy's name is not looked up"),
+        ("[public]\nmax_connections = \"512\"", "without quotes; did you mean 512?"),
+        ("start_timeout = \"8s\"", "start_timeout: there is no such key; did you mean watchdog.start_timeout?"),
+        (
+            "[log]\nlevel = \"info\"\nlevel = \"debug\"",
+            "kolbox.toml:3: level: this is no TOML: this is a duplicate key, it \
+          stands already in line 2: keep one of the two",
+        ),
+        ("[log]\nlevel = \"WARNING\"", "did you mean \"warn\"?"),
+        ("[log]\nformat = \"JSON\"", "did you mean \"json\"?"),
+        ("[public.tls]\nmode = \"letsencrypt\"", "expected \"files\" or \"self-signed\" or \"off\""),
+        ("[public.tls]\nmode = false", "expected \"files\" or"),
+        (
+            "[store\npath = \"/data\"",
+            "kolbox.toml:1: this is no TOML: a section stands on a line of its own, written [name]; did \
+          you mean [store]?",
+        ),
+        ("[store]\npath = \"C:\\kolbox\"", "did you mean path = 'C:\\kolbox'?"),
+        ("[store]\npath = \"~/kolbox\"", "~ and $ stand for nothing here"),
+        ("[sync]\nurl = \"office.example/api\"", "did you mean \"https://office.example/api\"?"),
+        ("[sync]\nurl = \"localhost:8000/in\"", "did you mean \"http://localhost:8000/in\"?"),
+        ("[calls]\ngreeting = \"שלום, הגעתם\"", "did you mean \"say:שלום, הגעתם\"?"),
+        ("[calls]\ngreeting = \"/srv/prompts/hello.mp3\"", "did you mean \"hello.mp3\"?"),
+        ("[fallback]\nmax_length = 30", "did you mean \"30s\"?"),
+        ("[audio]\nkeep = 7", "did you mean \"7s\"?"),
+        ("[speech]\nlanguage = \"he_IL\"", "did you mean \"he-IL\"?"),
+        (
+            "twilio:\n  auth_token: c0ffee",
+            "kolbox.toml:1: this is no TOML: a section is written in brackets; did you mean [twilio]?",
+        ),
+        (
+            "twilio:\n  auth_token: c0ffee",
+            "kolbox.toml:2: auth_token: this is no TOML: between key and value belongs =",
+        ),
+        (
+            "TWILIO_AUTH_TOKEN=c0ffee",
+            "belongs into the environment; in this file it is auth_token = \"...\" below [twilio]",
+        ),
+        ("export KOLBOX_LOG__LEVEL=c0ffee", "in this file it is level = \"...\" below [log]"),
+        ("{\"twilio\": {\"auth_token\": \"c0ffee\"}}", "this looks like JSON"),
+        ("; the office's box", "a comment begins with #"),
     ] {
         let said = mistakes(file);
-        assert_says(&said, expected);
+        assert_says(&said, &[expected]);
         assert!(!said.contains("c0ffee"), "{said}");
+    }
+}
+
+#[test]
+fn a_name_that_is_misspelt_is_not_said_to_be_missing_too_and_what_stands_below_it_is_checked() {
+    let load = |file| load_all(file, &[], &[]).unwrap_err();
+    let section = load("[twillio]\nauth_token = \"c0ffee\"\naccount_sid = \"AC1\"");
+    assert_eq!(section.len(), 2, "{section:?}");
+    assert_says(&section[1], &["kolbox.toml:3: twillio.account_sid = \"AC1\": there are 1 digits"]);
+    let key = load("[twilio]\nauth_tokn = \"c0ffee\"");
+    assert!(matches!(&key[..], [one] if one.contains("did you mean twilio.auth_token?")), "{key:?}");
+    let elsewhere = load("[public]\nauth_token = \"c0ffee\"");
+    assert!(matches!(&elsewhere[..], [one] if one.contains("did you mean twilio.auth_token?")), "{elsewhere:?}");
+}
+
+#[test]
+fn a_suggestion_for_the_environment_is_typed_without_quotes() {
+    for (name, value, expected) in [
+        ("KOLBOX_WATCHDOG__START_TIMEOUT", "8", "did you mean 8s?"),
+        ("KOLBOX_TWILIO__VALIDATE_SIGNATURES", "Yes", "did you mean true?"),
+        ("KOLBOX_PUBLIC__TRUSTED_PROXIES", "10.0.0.*,::1", "did you mean 10.0.0.0/24,::1?"),
+        ("PUBLIC_HOST", "\"gw.example.co.il\"", "did you mean gw.example.co.il?"),
+        ("KOLBOX_PUBLIC__MAX_CONNECTIONS", "\"512\"", "did you mean 512?"),
+    ] {
+        assert_says(&load_environment(name, value).unwrap_err().join("\n"), &[name, expected]);
     }
 }
 
@@ -373,6 +449,22 @@ fn a_line_that_is_no_toml_is_never_repeated() {
         assert_says(&said, &["kolbox.toml:"]);
         assert!(!said.contains("= c0ffee") && !said.contains("\"c0ffee"), "{said}");
     }
+}
+
+#[test]
+fn a_file_that_is_none_at_all_is_refused_with_as_many_mistakes_as_one_reads() {
+    let newlines = "\n".repeat(300);
+    for (text, line) in [
+        ("x\n".repeat(20_000), 100),
+        ((0..20_000).map(|number| format!("a{number} = 1\n")).collect(), 100),
+        (format!("{newlines}x\n"), 1),
+        ("[log]\nlevel = \"info\"\n".repeat(5_000), 100),
+        ("\0".repeat(5_000), 1),
+    ] {
+        let said = load_file(&text).unwrap_err();
+        assert_eq!(said.len(), line, "{}", said[0]);
+    }
+    assert_says(&mistakes(&format!("{newlines}x\n")), &["kolbox.toml:301: this is no TOML"]);
 }
 
 #[test]

@@ -374,6 +374,8 @@ async fn wait_until(due: Option<Instant>) {
 
 /// The URL as Twilio signs it: over HTTPS without port and without user.
 fn signed_url(url: &str) -> String {
+    // Connection overrides stand in the fragment: Twilio keeps it to itself.
+    let url = url.split('#').next().unwrap_or_default();
     match url::Url::parse(url) {
         Ok(parsed) if parsed.scheme() == "https" => match parsed.port() {
             // Cut out of the text, so that nothing else of it is rewritten.
