@@ -31,7 +31,8 @@ pub const HEADER_READ_MAX: Duration = Duration::from_secs(10);
 /// Time to read a request's body.
 pub const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
-/// A peer that takes no byte of what is sent to it for this long is given up.
+/// A peer that takes nothing of what is sent to it for this long is given up. The system asks for more once about a third
+/// of [`CONNECTION_SEND_BYTES`] is taken: so a peer that reads less than 3 kB/s counts as one that does not.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(10);
 /// A peer that reads slowly is given up when an answer is not all written after this long: the longest prompt over a link
 /// of 64 kbit/s.

@@ -40,6 +40,7 @@ struct Loopback<C = TcpStream> {
     orders: mpsc::Sender<SocketOrder>,
     pulses: Pulses,
     epoch: Instant,
+    metrics: MediaMetrics,
     task: JoinHandle<()>,
 }
 
@@ -62,16 +63,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Loopback<C> {
         let pulses = Pulses::new(epoch);
         let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
         let (port, mut desk) = DeskPort::new(DESK_QUEUE_MAX);
-        let context = MediaContext {
-            options: Arc::new(options),
-            pulses: pulses.clone(),
-            spool,
-            metrics: MediaMetrics::default(),
-        };
+        let metrics = MediaMetrics::default();
+        let context =
+            MediaContext { options: Arc::new(options), pulses: pulses.clone(), spool, metrics: metrics.clone() };
         let task = tokio::spawn(media_socket::run(server, port, context));
         let Some(ToDesk::SocketOpened { orders, .. }) = desk.recv().await else { panic!("not announced") };
         let peer = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
-        Self { peer, desk, orders, pulses, epoch, task }
+        Self { peer, desk, orders, pulses, epoch, metrics, task }
     }
 
     /// Up to the desk's acceptance, and the tone that follows it.
@@ -314,6 +312,51 @@ async fn a_peer_that_does_not_read_is_lost_but_was_read_to_the_end() {
     }
     loopback.desk_hears(Event::StreamClosed { stream: STREAM, end: SocketEnd::Lost }).await;
     assert!(loopback.pulses.last_heard(STREAM).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_leaves_a_goodbye_unread_for_ten_seconds_is_lost() {
+    // Almost nothing fits between them; the box could hold all of the goodbye back, and its mark is awaited for longer.
+    let (client, server) = tokio::io::duplex(4 * 1_024);
+    let mut loopback = Loopback::over(client, server, conversation(10), None).await.accepted().await;
+    for _ in 0..2 {
+        loopback.says(&media(&[0xff; 8_000])).await;
+    }
+    let began = tokio::time::Instant::now();
+    loopback.desk_hears(Event::StreamClosed { stream: STREAM, end: SocketEnd::Lost }).await;
+    assert_eq!(began.elapsed().as_secs(), 10);
+    assert!(matches!(loopback.desk.recv().await, Some(ToDesk::SocketGone { .. })));
+    assert_eq!(loopback.metrics.ended("not read"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_hears_the_whole_goodbye() {
+    let (client, server) = tokio::io::duplex(4 * 1_024);
+    let mut loopback = Loopback::over(client, server, conversation(1), None).await.accepted().await;
+    for _ in 0..2 {
+        loopback.says(&media(&[0xff; 8_000])).await;
+    }
+    let mut pause = tokio::time::interval(Duration::from_secs(2));
+    loop {
+        pause.tick().await;
+        if loopback.hears().await.0 == "mark" {
+            break;
+        }
+    }
+    loopback.says(&mark("goodbye-1")).await;
+    assert_eq!(loopback.close_code().await, Some(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed_with_1008_after_ten_seconds() {
+    let (client, server) = tokio::io::duplex(4 * 1_024);
+    let mut loopback = Loopback::over(client, server, conversation(1), None).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(loopback.close_code().await, Some(1008));
+    assert_eq!(began.elapsed().as_secs(), 10);
+    let metrics = loopback.metrics.clone();
+    loopback.ends().await;
+    assert_eq!(metrics.ended("no start"), 1);
 }
 
 #[tokio::test]

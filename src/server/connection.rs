@@ -169,3 +169,40 @@ fn http(limits: &Limits) -> http1::Builder {
         .max_buf_size(2 * limits.header_bytes_max);
     http
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::server::places::Places;
+
+    const REQUEST: &[u8] = b"HEAD /healthz HTTP/1.1\r\nHost: gw\r\n\r\n";
+
+    /// hyper reads no further request while an answer waits to be written; without that a flood of small requests would
+    /// pile up answers in memory.
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_on_and_on_without_reading_an_answer_is_not_heard_and_given_up() {
+        let metrics = ConnectionMetrics::default();
+        let reception = Reception::new(None, Limits::new(2), metrics.clone());
+        let (seat, _notice) = Places::new(2, 2, metrics.clone()).take().unwrap();
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), tls: false, seat };
+        let (mut client, server) = tokio::io::duplex(1_024);
+        let answers: Counter = Counter::default();
+        let (made, seen) = (answers.clone(), answers.clone());
+        let handler = move |_, _| {
+            made.inc();
+            async { Response::new(Empty::<Bytes>::new()) }
+        };
+        let flood = async move { while client.write_all(REQUEST).await.is_ok() && seen.get() < 10_000 {} };
+        let server = WriteLimited::new(server, reception.limits.write, metrics.closed_unread.clone());
+        let (_stop, stopped) = watch::channel(false);
+        let deadline = Instant::now() + reception.limits.header_read_max;
+        tokio::join!(flood, reception.converse(server, peer, handler, deadline, stopped));
+        assert_eq!(metrics.closed_unread.get(), 1);
+        assert!(answers.get() < 100, "{} answers were made, and none was read", answers.get());
+    }
+}

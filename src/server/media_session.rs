@@ -26,7 +26,8 @@ use crate::{
 /// Normal closure (RFC 6455, 7.4.1).
 const CLOSE_NORMAL: u16 = 1000;
 /// Policy violation (RFC 6455, 7.4.1).
-const CLOSE_POLICY: u16 = 1008;
+pub(super) const CLOSE_POLICY: u16 = 1008;
+
 /// What all media connections have in common.
 #[derive(Debug, Clone)]
 pub struct MediaOptions {

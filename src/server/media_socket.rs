@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -26,7 +27,7 @@ use tracing::field::display;
 
 use super::{
     desk_port::{DeskPort, SocketOrder},
-    media_session::{MediaOptions, MediaOutput, MediaReport, MediaSession},
+    media_session::{CLOSE_POLICY, MediaCounts, MediaOptions, MediaOutput, MediaReport, MediaSession},
     metrics::MediaMetrics,
 };
 use crate::{
@@ -41,6 +42,11 @@ const CLOSE_TOO_BIG: u16 = 1009;
 const CLOSE_NOT_TEXT: u16 = 1007;
 /// Protocol error (RFC 6455, 7.4.1).
 const CLOSE_PROTOCOL: u16 = 1002;
+
+/// What the figures call a peer that left what was sent to it unread.
+const NOT_READ: &str = "not read";
+/// What they call a connection that ended without a close frame.
+const BROKEN_OFF: &str = "broken off";
 
 /// What every media connection is given.
 #[derive(Debug, Clone)]
@@ -67,6 +73,9 @@ where
         audio: None,
         close_frame: None,
         end: None,
+        ended_by: None,
+        metrics: context.metrics,
+        counted: MediaCounts::default(),
         connected_at: now(),
     };
     media.converse(&mut orders).await;
@@ -84,6 +93,11 @@ struct MediaSocket<C> {
     close_frame: Option<CloseFrame>,
     /// How the accepted stream ended.
     end: Option<SocketEnd>,
+    /// What ended the connection, as the figures name it.
+    ended_by: Option<&'static str>,
+    metrics: MediaMetrics,
+    /// What the figures have already.
+    counted: MediaCounts,
     connected_at: Instant,
 }
 
@@ -99,7 +113,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
                 // A desk that is gone closes everything.
                 order = orders.recv() => self.session.handle_order(order.unwrap_or(SocketOrder::Close), now()),
                 () = sleep_until(due.unwrap_or_else(now).into()), if due.is_some() => self.handle_timeout(write_due),
-                message = self.wire.next() => self.handle_read(message),
+                message = self.wire.next() => {
+                    self.handle_read(message);
+                    self.count();
+                }
             }
             self.follow_session().await;
         }
@@ -108,7 +125,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
     fn handle_timeout(&mut self, write_due: Option<Instant>) {
         let now = now();
         if write_due.is_some_and(|due| due <= now) {
-            return self.lose("the peer does not read");
+            return self.lose(NOT_READ, "the peer does not read");
         }
         self.session.handle_timeout(now);
     }
@@ -119,7 +136,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
             Some(Ok(Message::Binary(_))) => self.session.handle_bad_message(),
             // Answered by tungstenite.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-            Some(Ok(Message::Close(_))) | None => self.session.handle_gone(),
+            Some(Ok(Message::Close(_))) | None => self.leave_it("closed by the peer"),
             Some(Err(error)) => self.handle_error(&error),
         }
     }
@@ -141,18 +158,31 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
         let (code, reason) = match error {
             Error::Capacity(_) => (CLOSE_TOO_BIG, "message too big"),
             Error::Utf8(_) => (CLOSE_NOT_TEXT, "text is not UTF-8"),
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return self.session.handle_gone(),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return self.leave_it(BROKEN_OFF),
             Error::Protocol(_) => (CLOSE_PROTOCOL, "protocol error"),
-            error => return self.lose(error),
+            error => return self.lose(loss(error), error),
         };
         self.log_error(error);
         self.session.handle_breach(code, reason);
     }
 
     /// The connection is of no use any more.
-    fn lose(&mut self, error: impl std::fmt::Display) {
+    fn lose(&mut self, ended_by: &'static str, error: impl std::fmt::Display) {
         self.log_error(error);
+        self.leave_it(ended_by);
+    }
+
+    fn leave_it(&mut self, ended_by: &'static str) {
+        self.ended_by.get_or_insert(ended_by);
         self.session.handle_gone();
+    }
+
+    /// Adds to the figures what they have not yet.
+    fn count(&mut self) {
+        let counts = self.session.counts();
+        self.metrics.frames.inc_by(counts.frames - self.counted.frames);
+        self.metrics.bad_messages.inc_by(counts.bad_messages - self.counted.bad_messages);
+        self.counted = counts;
     }
 
     async fn follow_session(&mut self) {
@@ -165,11 +195,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
                     self.desk.tell(Event::StreamClosed { stream, end }).await;
                 }
                 MediaOutput::CloseSocket { code, reason } => {
+                    self.ended_by.get_or_insert(reason);
+                    if code == CLOSE_POLICY {
+                        self.log_error(reason);
+                    }
                     self.close_frame = Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() });
                 }
                 MediaOutput::Send(text) => {
                     if let Err(error) = self.wire.send(Message::text(text)) {
-                        self.lose(error);
+                        self.lose(loss(&error), error);
                     }
                 }
                 MediaOutput::Report(report) => self.log(report),
@@ -190,6 +224,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
             self.session.handle_order(order, now());
             self.follow_session().await;
         }
+        let reason = self.ended_by.unwrap_or(BROKEN_OFF);
+        self.metrics.note_end(reason);
         self.desk.close_socket(socket).await;
         let counts = self.session.counts();
         tracing::info!(
@@ -199,6 +235,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
             stream_sid = self.stream_sid(),
             end = self.end.map(tracing::field::debug),
             code,
+            reason,
             frames = counts.frames,
             bad_messages = counts.bad_messages,
             audio_dropped_bytes = dropped_bytes,
@@ -296,6 +333,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Wire<C> {
             let mut rest = [0; 1_024];
             while connection.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
         }
+    }
+}
+
+/// What a connection's error means to the figures.
+fn loss(error: &Error) -> &'static str {
+    match error {
+        Error::WriteBufferFull(_) => NOT_READ,
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => NOT_READ,
+        _ => BROKEN_OFF,
     }
 }
 

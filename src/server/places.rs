@@ -52,7 +52,7 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>) -> Option<(Seat, Notice)> {
         let mut table = self.table();
         if table.taken >= self.places_max {
-            self.metrics.refused.inc();
+            warn_of(self.metrics.refused.inc() + 1, "a connection over the maximum was refused");
             return None;
         }
         let (sender, receiver) = oneshot::channel();
@@ -65,7 +65,8 @@ impl Places {
         {
             // One that ended in this very moment needs no notice.
             let _ = oldest.send(());
-            self.metrics.closed_unsigned.inc();
+            let count = self.metrics.closed_unsigned.inc() + 1;
+            warn_of(count, "too many connections without a valid signature: the oldest was closed");
         }
         self.metrics.accepted.inc();
         self.metrics.open.inc();
@@ -74,6 +75,13 @@ impl Places {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first time, and then each time the count has doubled: strangers must not fill the log.
+fn warn_of(count: u64, what: &'static str) {
+    if count.is_power_of_two() {
+        tracing::warn!(count, "{what}");
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -25,9 +26,23 @@ pub struct WriteLimits {
     pub unread_max: Duration,
 }
 
+/// A connection whose unread bytes can be thrown away.
+pub(super) trait Sever {
+    /// When it is dropped, what the peer has not taken is dropped too. Else the system would go on offering it to a peer
+    /// that reads nothing, for minutes and in its own memory.
+    fn sever(&self);
+}
+
+impl Sever for TcpStream {
+    fn sever(&self) {
+        // At worst the system keeps the bytes for a while.
+        let _ = self.set_zero_linger();
+    }
+}
+
 /// A connection under [`WriteLimits`]. Beneath TLS, so that its records count as well.
 #[derive(Debug)]
-pub(super) struct WriteLimited<S> {
+pub(super) struct WriteLimited<S: Sever> {
     connection: S,
     limits: WriteLimits,
     /// Counts this connection once, if it is given up.
@@ -39,7 +54,7 @@ pub(super) struct WriteLimited<S> {
     is_given_up: bool,
 }
 
-impl<S> WriteLimited<S> {
+impl<S: Sever> WriteLimited<S> {
     pub(super) fn new(connection: S, limits: WriteLimits, given_up: Counter) -> Self {
         Self { connection, limits, given_up, unwritten_since: None, due: None, is_given_up: false }
     }
@@ -65,7 +80,7 @@ impl<S> WriteLimited<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> WriteLimited<S> {
+impl<S: AsyncWrite + Sever + Unpin> WriteLimited<S> {
     fn written(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending => self.wait(context),
@@ -77,13 +92,13 @@ impl<S: AsyncWrite + Unpin> WriteLimited<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteLimited<S> {
+impl<S: AsyncRead + Sever + Unpin> AsyncRead for WriteLimited<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().connection).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
+impl<S: AsyncWrite + Sever + Unpin> AsyncWrite for WriteLimited<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.connection).poll_write(context, bytes);
@@ -123,11 +138,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
     }
 }
 
+impl<S: Sever> Drop for WriteLimited<S> {
+    fn drop(&mut self) {
+        if self.unwritten_since.is_some() {
+            self.connection.sever();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+
+    impl Sever for DuplexStream {
+        fn sever(&self) {}
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
     const LIMITS: WriteLimits = WriteLimits { stall_max: Duration::from_secs(10), unread_max: Duration::from_secs(60) };
