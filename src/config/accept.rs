@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::reader::{Given, shown};
-use crate::twilio::sid::AccountSid;
+use crate::{limits::HOST_BYTES_MAX, twilio::sid::AccountSid};
 
 /// Longest text of a prompt (`say:`), counted as it stands in XML: two of them and their verbs must fit into the 4000
 /// characters that Twilio takes for a live call.
@@ -215,7 +215,7 @@ pub(super) fn host_name(given: &Given) -> Result<String, String> {
 /// `name` or `name:port`, and nothing that a URL would read as something else.
 fn is_authority(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if text.is_empty() || !text.bytes().all(plain) || text.ends_with([':', '.']) {
+    if text.is_empty() || text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) || text.ends_with([':', '.']) {
         return false;
     }
     let Ok(url) = Url::parse(&format!("https://{text}/")) else { return false };
