@@ -1,6 +1,9 @@
 //! What is wrong with a configuration: every mistake with its place, its value and what would be accepted.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt::{self, Write},
+};
 
 /// A configuration that cannot be used. It names all of its mistakes, since nobody likes to restart once for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +81,38 @@ impl fmt::Display for Mistake {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, line, key: Some(key) } => write!(f, "{path}:{line}: {key}"),
+            Self::File { path, line, key: Some(key) } => write!(f, "{path}:{line}: {}", OneLine(key)),
             Self::File { path, line, key: None } => write!(f, "{path}:{line}"),
-            Self::Environment { name } => write!(f, "{name} (environment)"),
+            Self::Environment { name } => write!(f, "{} (environment)", OneLine(name)),
             Self::Credential { name } => write!(f, "{name} (credential)"),
             Self::Default { key, file: Some(path) } => write!(f, "{path}: {key} (not set)"),
             Self::Default { key, file: None } => write!(f, "{key} (not set)"),
             Self::Unreadable { path } => f.write_str(path),
         }
+    }
+}
+
+/// A name as somebody wrote it; TOML's quoted keys and the environment's names can hold line breaks and worse.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => f.write_char(c),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_line_breaks_and_terminal_codes_stays_on_its_line() {
+        let name = "KOLBOX_\u{1b}[2J\nשם".to_owned();
+        let in_file = Place::File { path: "kolbox.toml".into(), line: 3, key: Some(name.clone()) };
+        assert_eq!(in_file.to_string(), "kolbox.toml:3: KOLBOX_\\u{1b}[2J\\nשם");
+        assert_eq!(Place::Environment { name }.to_string(), "KOLBOX_\\u{1b}[2J\\nשם (environment)");
     }
 }

@@ -8,6 +8,7 @@ use super::{
     load::{Sources, load, store_path_beside},
     *,
 };
+use crate::limits::HOST_BYTES_MAX;
 
 const EXAMPLE: &str = include_str!("../../systemd/kolbox.toml");
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -193,6 +194,8 @@ fn a_host_is_taken_with_what_people_paste_around_it_and_with_nothing_else() {
         "1.2.3",
         "שלום.co.il",
         "בית",
+        // No request with so long a Host is answered, so it can be nobody's public name.
+        &format!("{}co.il", "gw.".repeat(HOST_BYTES_MAX / 3)),
     ] {
         let said = host(nonsense).expect_err(nonsense).join("\n");
         assert_says(&said, &["PUBLIC_HOST (environment) = ", "the public name alone"]);

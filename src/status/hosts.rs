@@ -38,7 +38,8 @@ pub fn own_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
-/// `Name.Example.:8080` → `name.example`; `[::1]:8080` → `[::1]`.
+/// `Name.Example.:8080` → `name.example`; `[::1]:8080` → `[::1]`; empty for what is no name: whoever reads a URL
+/// differently from us must not find another host in what we allow.
 fn name_of(authority: &str) -> String {
     let authority = authority.trim();
     let end = match authority.find(']') {
@@ -49,7 +50,9 @@ fn name_of(authority: &str) -> String {
     if !port.is_empty() && !port.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
         return String::new();
     }
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    if is_plain { name } else { String::new() }
 }
 
 #[cfg(test)]
@@ -75,9 +78,17 @@ mod tests {
         let foreign =
             ["evil.example", "example.co.il", "front-desk.evil.example", "localhost.evil.example", "office.lan"];
         let tricks = ["", ".", ".local", "local", "192.168.1.20.evil.example", "127.0.0.1@evil.example", "127.1"];
+        // What a browser would read as user, path, query or fragment is no part of a name.
+        let disguised = [
+            "evil.example/.local",
+            "evil.example\\.local",
+            "evil.example?.local",
+            "evil.example#.local",
+            "evil.example@.local",
+        ];
         let broken =
             ["[evil.example]", "[::1].evil.example", "[::1]x", "localhost:80:80", "localhost:port", "::1", "]", "["];
-        for host in foreign.iter().chain(&tricks).chain(&broken) {
+        for host in foreign.iter().chain(&tricks).chain(&disguised).chain(&broken) {
             assert!(!hosts().allow(host), "{host}");
         }
     }

@@ -208,7 +208,7 @@ async fn read_body(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyFailur
 
 /// How long the answer asks us to wait. A date is measured against the answer's own `Date`, since a box without a
 /// battery may not know the time yet; only without one against our clock. What cannot be read asks for nothing.
-fn retry_after(headers: &HeaderMap, wall: impl FnOnce() -> Timestamp) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, wall: impl FnOnce() -> Timestamp) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

@@ -12,7 +12,7 @@ pub mod pending;
 pub mod read;
 pub mod record;
 pub mod recordings;
-mod rows;
+pub mod rows;
 pub mod sled_store;
 pub mod store;
 pub mod stored;

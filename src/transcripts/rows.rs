@@ -125,8 +125,9 @@ fn place_of(key: &[u8]) -> &[u8] {
 
 /// Which record a call has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CallEntry {
+pub struct CallEntry {
     pub id: TranscriptId,
+    /// Whether that record is final, and no draft any more.
     pub is_final: bool,
 }
 
@@ -135,6 +136,7 @@ pub(super) fn call_key(call_sid: &CallSid) -> Vec<u8> {
 }
 
 impl CallEntry {
+    /// The stored form: `id (16) | whether it is final (1) | CRC-32 (4)`.
     pub fn encode(self) -> Vec<u8> {
         let mut bytes = self.id.to_bytes().to_vec();
         bytes.push(u8::from(self.is_final));

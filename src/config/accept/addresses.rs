@@ -6,7 +6,10 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::text;
-use crate::config::{marks, reader::Given, refusal::Refusal};
+use crate::{
+    config::{marks, reader::Given, refusal::Refusal},
+    limits::HOST_BYTES_MAX,
+};
 
 /// Where to listen. `example` is the key's own default.
 pub fn address(example: &'static str) -> impl Fn(&Given) -> Result<SocketAddr, Refusal> {
@@ -158,7 +161,7 @@ fn likely_host(written: &str) -> Option<String> {
 /// `name` or `name:port`, and nothing that a URL would read as something else.
 fn is_authority(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-:[]".contains(&byte);
-    if text.is_empty() || !text.bytes().all(plain) || text.ends_with([':', '.']) {
+    if text.is_empty() || text.len() > HOST_BYTES_MAX || !text.bytes().all(plain) || text.ends_with([':', '.']) {
         return false;
     }
     let Ok(url) = Url::parse(&format!("https://{text}/")) else { return false };
