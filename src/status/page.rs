@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::{
         calls::CallState,
-        status::{assets, samples},
+        status::{access::Denied, assets, login_page, samples},
     };
 
     fn visit(language: Language) -> Visit {
@@ -500,6 +500,13 @@ mod tests {
                 let html = page(&snapshot, language);
                 std::fs::write(directory.join(format!("{name}-{}.html", language.code())), html).unwrap();
             }
+        }
+        for language in Language::ALL {
+            let staff = Visit { viewer: Viewer::Staff, logged_in: true, has_password: true, ..visit(language) };
+            let html = render(&samples::trouble(), &staff).unwrap();
+            std::fs::write(directory.join(format!("staff-{}.html", language.code())), html).unwrap();
+            let html = login_page::render(State::Ok, language, Some(Denied::Wrong)).unwrap();
+            std::fs::write(directory.join(format!("login-{}.html", language.code())), html).unwrap();
         }
     }
 }
