@@ -174,6 +174,8 @@ pub const RECORDINGS_PER_CALL_MAX: usize = 4;
 pub const EARLY_RECORDINGS_MAX: usize = 2 * RECORDER_CALLS_MAX;
 /// Calls that the status page shows as the last ones.
 pub const RECENT_CALLS_MAX: usize = 20;
+/// Parked records of older calls that are shown with them; of more, the last ones.
+pub const PARKED_SHOWN_MAX: usize = 20;
 /// An upstream's answer, in bytes. Only its status counts; a longer one ends its connection.
 pub const UPSTREAM_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What an errand for a recording may take before it counts as failed, waiting for its turn at Twilio included.

@@ -145,6 +145,7 @@ impl Overview {
 
 fn recent_call(call: transcripts::RecentCall) -> RecentCall {
     RecentCall {
+        parked: call.is_parked(),
         id: call.id.to_string(),
         call_sid: call.call_sid.to_string(),
         from: Caller::new(call.from.whole()),
@@ -154,6 +155,5 @@ fn recent_call(call: transcripts::RecentCall) -> RecentCall {
         source: call.source,
         reason: call.reason,
         synced: call.synced,
-        parked: matches!(call.state, transcripts::State::Parked { .. }),
     }
 }

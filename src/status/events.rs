@@ -226,7 +226,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 fixture.snapshot.send_modify(|snapshot| {
                     let mut older = (**snapshot).clone();
-                    older.at = older.at + Duration::from_secs(1);
+                    older.at += Duration::from_secs(1);
                     older.uptime += Duration::from_secs(1);
                     older.calls[0].last_media_ago = Some(Duration::from_millis(older.uptime.as_secs() % 20));
                     *snapshot = Arc::new(older);

@@ -200,19 +200,22 @@ fn sentence(snapshot: &Snapshot, language: Language) -> (String, Vec<String>) {
 
 fn delivery(snapshot: &Snapshot, language: Language) -> Vec<String> {
     let counts = snapshot.transcripts;
+    let waiting = counts.unsynced.saturating_sub(counts.parked);
     let first = if !snapshot.sync.configured {
-        language.say(words::NOT_CONFIGURED).into()
-    } else if counts.unsynced > 0 {
-        language.count(&words::WAITING, counts.unsynced)
+        Some(language.say(words::NOT_CONFIGURED).into())
+    } else if waiting > 0 {
+        Some(language.count(&words::WAITING, waiting))
+    } else if counts.parked > 0 {
+        None
     } else if counts.stored > 0 {
-        language.say(words::ALL_DELIVERED).into()
+        Some(language.say(words::ALL_DELIVERED).into())
     } else {
-        language.say(words::NOTHING_YET).into()
+        Some(language.say(words::NOTHING_YET).into())
     };
     let parked = (counts.parked > 0).then(|| language.count(&words::PARKED, counts.parked));
     let awaiting =
         (counts.awaiting_recording > 0).then(|| language.count(&words::AWAITING_RECORDING, counts.awaiting_recording));
-    [Some(first), parked, awaiting].into_iter().flatten().collect()
+    [first, parked, awaiting].into_iter().flatten().collect()
 }
 
 fn link(language: Language, paused: bool) -> String {
@@ -322,7 +325,7 @@ mod tests {
     use super::*;
     use crate::{
         calls::CallState,
-        status::{assets, samples},
+        status::{access::Denied, assets, login_page, samples},
     };
 
     fn visit(language: Language) -> Visit {
@@ -374,7 +377,12 @@ mod tests {
     #[test]
     fn waiting_transcripts_are_counted_and_a_box_without_an_upstream_says_so() {
         let english = page(&samples::trouble(), Language::English);
-        assert!(english.contains("12 transcripts wait.") && english.contains("One of them was refused"));
+        assert!(english.contains("11 transcripts wait.") && english.contains("One transcript was refused"));
+        let mut refused = samples::trouble();
+        refused.transcripts.unsynced = 1;
+        let english = page(&refused, Language::English);
+        assert!(!english.contains("One transcript waits.") && english.contains("One transcript was refused"));
+        assert!(!english.contains("Everything was delivered."));
         let mut alone = samples::trouble();
         alone.sync.configured = false;
         assert!(page(&alone, Language::English).contains("transcripts stay on the box."));
@@ -396,7 +404,7 @@ mod tests {
         let snapshot = samples::trouble();
         let everybody = page(&snapshot, Language::English);
         assert!(
-            everybody.contains("Refused by the office&#39;s system") && !everybody.contains("Send again"),
+            everybody.contains("Refused by the office&#39;s system") && !everybody.contains(">Send again<"),
             "{everybody}"
         );
         let staff = Visit { viewer: Viewer::Staff, ..visit(Language::English) };
@@ -500,6 +508,13 @@ mod tests {
                 let html = page(&snapshot, language);
                 std::fs::write(directory.join(format!("{name}-{}.html", language.code())), html).unwrap();
             }
+        }
+        for language in Language::ALL {
+            let staff = Visit { viewer: Viewer::Staff, logged_in: true, has_password: true, ..visit(language) };
+            let html = render(&samples::trouble(), &staff).unwrap();
+            std::fs::write(directory.join(format!("staff-{}.html", language.code())), html).unwrap();
+            let html = login_page::render(State::Ok, language, Some(Denied::Wrong)).unwrap();
+            std::fs::write(directory.join(format!("login-{}.html", language.code())), html).unwrap();
         }
     }
 }

@@ -197,8 +197,8 @@ impl TroubleCode {
                 "They are safe on the box and are sent by themselves once it answers. See whether the system runs; if it does, ask whoever looks after the box to check sync.url and sync.token.",
             ),
             Self::TranscriptsParked => (
-                "הם שמורים במכשיר, והאחרים ממשיכים להישלח. בקשו ממי שמטפל במערכת של המשרד לבדוק מדוע סירבה; ביומן הם מופיעים כ־SYNC_FAILED.",
-                "They are kept on the box, and the others go on being sent. Ask whoever looks after the office's system why it refused them; the log has them as SYNC_FAILED.",
+                "הם שמורים במכשיר, והאחרים ממשיכים להישלח. בקשו ממי שמטפל במערכת של המשרד לבדוק מדוע סירבה; ביומן הם מופיעים כ־SYNC_FAILED. אחרי התיקון היכנסו כאן עם הסיסמה ולחצו על ״לשלוח שוב״ ליד כל אחד.",
+                "They are kept on the box, and the others go on being sent. Ask whoever looks after the office's system why it refused them; the log has them as SYNC_FAILED. Once that is put right, log in here with the password and press Send again beside each.",
             ),
             Self::LampsFailing => (
                 "השיחות לא מושפעות מזה. הסיבה רשומה ביומן, בשורות הראשונות אחרי ההפעלה; בקשו ממי שמטפל במכשיר לבדוק את board.profile.",

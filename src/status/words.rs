@@ -89,9 +89,9 @@ pub const WAITING: Counted = Counted {
     many: text("{n} תמלולים מחכים.", "{n} transcripts wait."),
 };
 pub const PARKED: Counted = Counted {
-    one: text("אחד מהם לא התקבל, והוא שמור כאן.", "One of them was refused, and is kept here."),
-    two: text("שניים מהם לא התקבלו, והם שמורים כאן.", "2 of them were refused, and are kept here."),
-    many: text("{n} מהם לא התקבלו, והם שמורים כאן.", "{n} of them were refused, and are kept here."),
+    one: text("תמלול אחד לא התקבל, והוא שמור כאן.", "One transcript was refused, and is kept here."),
+    two: text("שני תמלולים לא התקבלו, והם שמורים כאן.", "2 transcripts were refused, and are kept here."),
+    many: text("{n} תמלולים לא התקבלו, והם שמורים כאן.", "{n} transcripts were refused, and are kept here."),
 };
 pub const AWAITING_RECORDING: Counted = Counted {
     one: text("שיחה אחת מחכה להקלטה שלה.", "One call waits for its recording."),

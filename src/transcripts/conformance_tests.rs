@@ -207,6 +207,21 @@ fn the_last_ones_come_newest_first_whatever_their_state() {
 }
 
 #[test]
+fn the_last_parked_ones_come_with_the_last_ones_however_old_they_are() {
+    on_each_store(|open| {
+        let mut store = open();
+        for number in 1..=8 {
+            store.put_final(&record(number)).unwrap();
+        }
+        for parked in [1, 2, 3] {
+            store.park(Sequence(parked), 400, Timestamp::UNIX_EPOCH).unwrap();
+        }
+        let recent: Vec<_> = store.recent(2).unwrap().into_iter().map(|stored| stored.record).collect();
+        assert_eq!(recent, [record(8), record(7), record(3), record(2)]);
+    });
+}
+
+#[test]
 fn all_records_are_read_in_their_order_with_the_drafts_last() {
     let directory = tempfile::tempdir().unwrap();
     fill(directory.path());

@@ -151,7 +151,13 @@ impl Store for MemoryStore {
     }
 
     fn recent(&mut self, count: usize) -> Result<Vec<Stored>, StoreError> {
-        Ok(self.with(|content| content.finals.values().rev().take(count).cloned().collect()))
+        Ok(self.with(|content| {
+            let newest = || content.finals.values().rev();
+            let is_parked = |stored: &&Stored| matches!(stored.state, State::Parked { .. });
+            let parked: Vec<_> = newest().filter(is_parked).take(count).map(|stored| stored.sequence).collect();
+            let wanted = |(nth, stored): &(usize, &Stored)| *nth < count || parked.contains(&stored.sequence);
+            newest().enumerate().filter(wanted).map(|(_, stored)| stored.clone()).collect()
+        }))
     }
 
     fn counts(&self) -> Counts {

@@ -325,8 +325,12 @@ impl Store for SledStore {
                 recent.extend(self.sound(row?)?);
             }
         }
-        recent.sort_by_key(|stored| std::cmp::Reverse(stored.sequence));
-        recent.truncate(count);
+        recent.sort_by_key(|stored: &Stored| std::cmp::Reverse(stored.sequence));
+        let mut last = 0;
+        recent.retain(|stored| {
+            last += 1;
+            last <= count || matches!(stored.state, State::Parked { .. })
+        });
         Ok(recent)
     }
 

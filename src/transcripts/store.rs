@@ -46,7 +46,7 @@ pub trait Store: Send {
     /// The next record to send.
     fn first_unsynced(&mut self) -> Result<Option<Stored>, StoreError>;
 
-    /// The last final records, the newest first.
+    /// The last final records, so many in all, and the last parked ones, so many of them; the newest first.
     fn recent(&mut self, count: usize) -> Result<Vec<Stored>, StoreError>;
 
     /// How many there are of each kind. Costs nothing.

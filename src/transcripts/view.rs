@@ -1,7 +1,5 @@
 //! How the records stand, for staff and for the lamps: counts, the last calls, and what went wrong last.
 
-use std::collections::VecDeque;
-
 use jiff::Timestamp;
 
 use super::{
@@ -10,7 +8,7 @@ use super::{
 };
 use crate::{
     calls::{FallbackReason, Party},
-    limits::RECENT_CALLS_MAX,
+    limits::{PARKED_SHOWN_MAX, RECENT_CALLS_MAX},
     twilio::sid::CallSid,
 };
 
@@ -39,7 +37,7 @@ pub struct KeeperView {
     pub last_error: Option<SyncError>,
     /// The upstream has failed for so long that staff are to be told.
     pub sync_trouble: bool,
-    /// The last calls, the newest first; at most [`RECENT_CALLS_MAX`].
+    /// The last calls, the newest first: [`RECENT_CALLS_MAX`], and up to [`PARKED_SHOWN_MAX`] older ones that are parked.
     pub recent: Vec<RecentCall>,
 }
 
@@ -82,30 +80,35 @@ impl RecentCall {
             synced: matches!(state, State::Synced { .. }),
         }
     }
+
+    /// Whether the upstream refused its record, which waits to be tried again.
+    pub fn is_parked(&self) -> bool {
+        matches!(self.state, State::Parked { .. })
+    }
 }
 
-/// The last calls, the newest first.
+/// The last calls and the parked ones before them, the newest first.
 #[derive(Debug, Default)]
-pub(super) struct RecentCalls(VecDeque<RecentCall>);
+pub(super) struct RecentCalls(Vec<RecentCall>);
 
 impl RecentCalls {
     /// Of all that is stored, the last ones.
     pub fn of(stored: &[Stored]) -> Self {
         let mut calls: Vec<_> = stored.iter().map(|stored| RecentCall::new(&stored.record, stored.state)).collect();
         calls.sort_by_key(|call| std::cmp::Reverse(call.id));
-        calls.truncate(RECENT_CALLS_MAX);
-        Self(calls.into())
+        let mut recent = Self(calls);
+        recent.trim();
+        recent
     }
 
-    /// A call's record is in this state now; one that is not known is the newest.
+    /// A call's record is in this state now.
     pub fn note(&mut self, record: &Record, state: State) {
         let call = RecentCall::new(record, state);
-        if let Some(known) = self.0.iter_mut().find(|known| known.id == call.id) {
-            *known = call;
-        } else if self.0.len() < RECENT_CALLS_MAX || self.0.back().is_some_and(|oldest| oldest.id < call.id) {
-            self.0.push_front(call);
-            self.0.truncate(RECENT_CALLS_MAX);
+        match self.0.iter_mut().find(|known| known.id == call.id) {
+            Some(known) => *known = call,
+            None => self.0.insert(self.0.partition_point(|known| known.id > call.id), call),
         }
+        self.trim();
     }
 
     /// A parked record was put back.
@@ -113,10 +116,22 @@ impl RecentCalls {
         if let Some(call) = self.0.iter_mut().find(|call| call.id == id) {
             call.state = State::Unsynced;
         }
+        self.trim();
+    }
+
+    /// Staff have to find every parked one, or the last of them, however old they are.
+    fn trim(&mut self) {
+        let (mut calls, mut parked) = (0, 0);
+        self.0.retain(|call| {
+            calls += 1;
+            let is_recent = calls <= RECENT_CALLS_MAX;
+            parked += usize::from(!is_recent && call.is_parked());
+            is_recent || (call.is_parked() && parked <= PARKED_SHOWN_MAX)
+        });
     }
 
     pub fn to_vec(&self) -> Vec<RecentCall> {
-        self.0.iter().cloned().collect()
+        self.0.clone()
     }
 }
 
@@ -140,6 +155,30 @@ mod tests {
         // One from long ago, sent only now, is no recent call.
         recent.note(&record(1), State::Unsynced);
         assert_eq!(recent.to_vec(), calls);
+    }
+
+    #[test]
+    fn parked_ones_stay_in_sight_however_many_calls_come_after_them() {
+        let mut recent = RecentCalls::default();
+        let parked = State::Parked { status: 422, at: Timestamp::UNIX_EPOCH };
+        recent.note(&record(1), parked);
+        recent.note(&record(2), parked);
+        for number in 10..10 + 2 * RECENT_CALLS_MAX as u128 {
+            recent.note(&record(number), State::Unsynced);
+        }
+        let older = |recent: &RecentCalls| -> Vec<_> {
+            recent.to_vec().split_off(RECENT_CALLS_MAX).into_iter().map(|call| call.call_sid).collect()
+        };
+        assert_eq!(older(&recent), [record(2).call_sid, record(1).call_sid]);
+        // One that was refused only now, long after its call.
+        recent.note(&record(3), parked);
+        assert_eq!(older(&recent), [record(3), record(2), record(1)].map(|record| record.call_sid));
+        recent.unpark(record(2).id);
+        assert_eq!(older(&recent), [record(3), record(1)].map(|record| record.call_sid));
+        for number in 1_000..1_000 + 2 * (RECENT_CALLS_MAX + PARKED_SHOWN_MAX) as u128 {
+            recent.note(&record(number), parked);
+        }
+        assert_eq!(recent.to_vec().len(), RECENT_CALLS_MAX + PARKED_SHOWN_MAX);
     }
 
     #[test]
