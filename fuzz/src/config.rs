@@ -63,7 +63,7 @@ fn check_error(error: &ConfigError, sources: Sources<'_>, bytes: usize) {
             }
             Place::Environment { name } => assert!(sources.environment.contains_key(name)),
             Place::Credential { name } => assert!(sources.credentials.contains_key(name)),
-            Place::Default { key } => assert!(!key.is_empty()),
+            Place::Default { key, .. } => assert!(!key.is_empty()),
             Place::Unreadable { .. } => panic!("nothing was to be read"),
         }
     }

@@ -18,8 +18,8 @@ use kolbox::twilio::{
 
 use super::text::first_line;
 
-/// Ports, slashes and queries: 3 × 2 × 2.
-const FORMS_MAX: usize = 12;
+/// Spellings of the host, ports, slashes and queries: 2 × 3 × 2 × 2.
+const FORMS_MAX: usize = 24;
 const TOKEN: &str = "12345678901234567890123456789012";
 /// A field that nothing signed.
 const MORE: (&str, &str) = ("Digits", "hangup");

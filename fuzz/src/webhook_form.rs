@@ -60,7 +60,7 @@ fn check_webhook(webhook: Webhook, form: &Form) {
     let Ok(facts) = webhooks::facts(form, Some(&ours)) else { return };
     assert!(form.first("AccountSid").is_none_or(|named| named == ours.as_str()), "another account's");
     assert_eq!(form.first("CallSid"), Some(facts.call_sid.as_str()));
-    assert!(facts.from.len() <= PARTY_BYTES_MAX && facts.to.len() <= PARTY_BYTES_MAX);
+    assert!([&facts.from, &facts.to].iter().all(|party| party.whole().len() <= PARTY_BYTES_MAX));
     let call_sid = facts.call_sid;
     let announced = webhook.announcement(call_sid, form);
     assert!(announced.is_none_or(|announced| announced.call_sid == call_sid));
