@@ -1,5 +1,5 @@
 //! Whole calls through real programs in front of the box: nginx, Caddy, and a tunnel by `ssh -R`, each set up by the file
-//! in `proxy/` with nothing changed but addresses, names and keys.
+//! in `systemd/proxy/` with nothing changed but addresses, names and keys.
 //!
 //! A program that is not installed here is skipped, and said to be.
 
@@ -19,9 +19,9 @@ use process::{Office, Serve, free_address, skipped};
 #[path = "support/process.rs"]
 mod process;
 
-const NGINX: &str = include_str!("../proxy/nginx.conf");
-const CADDY: &str = include_str!("../proxy/Caddyfile");
-const TUNNEL: &str = include_str!("../proxy/kolbox-tunnel.service");
+const NGINX: &str = include_str!("../systemd/proxy/nginx.conf");
+const CADDY: &str = include_str!("../systemd/proxy/Caddyfile");
+const TUNNEL: &str = include_str!("../systemd/proxy/kolbox-tunnel.service");
 /// Where all three files say that the box listens, and the name that they give it.
 const INNER: &str = "127.0.0.1:8443";
 const NAME: &str = "gw.example.co.il";
