@@ -1,5 +1,7 @@
 //! Certificate authorities in small: roots, intermediates, and servers' certificates with their keys.
 
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
 use std::{ops::Range, time::SystemTime};
 
 use jiff::Timestamp;

@@ -178,8 +178,17 @@ impl Serve {
 
     /// Asks it to end, as systemd does.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to look at its certificate, as `systemctl reload` does.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
         // The standard library can only kill.
-        let kill = format!("kill -TERM {}", self.program.child.id());
+        let kill = format!("kill -{name} {}", self.program.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 

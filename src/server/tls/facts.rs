@@ -59,7 +59,7 @@ impl Facts {
         let vouching = others.iter().flatten().map(Certificate::tbs_certificate);
         let last = others.iter().flatten().next_back().unwrap_or(&first);
         Ok(Self {
-            names: names(&first)?,
+            names: names(&first),
             issuer: name(own.issuer()),
             not_before: timestamp(own.validity().not_before),
             not_after: timestamp(own.validity().not_after),
@@ -113,16 +113,14 @@ fn signed_bytes(der: &[u8]) -> der::Result<&[u8]> {
     SliceReader::new(outer.value())?.tlv_bytes()
 }
 
-fn names(certificate: &Certificate) -> der::Result<Vec<String>> {
-    let Some((_, SubjectAltName(names))) = certificate.tbs_certificate().get_extension::<SubjectAltName>()? else {
-        return Ok(Vec::new());
-    };
+fn names(certificate: &Certificate) -> Vec<String> {
+    let Ok(Some((_, SubjectAltName(names)))) = certificate.tbs_certificate().get_extension() else { return Vec::new() };
     let name = |name: &GeneralName| match name {
         GeneralName::DnsName(name) => Some(name.to_string()),
         GeneralName::IpAddress(octets) => address(octets).map(|address| address.to_string()),
         _ => None,
     };
-    Ok(names.iter().filter_map(name).collect())
+    names.iter().filter_map(name).collect()
 }
 
 fn address(octets: &OctetString) -> Option<IpAddr> {

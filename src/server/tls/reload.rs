@@ -167,20 +167,27 @@ pub(super) fn log_at_start(tls: &Tls, pair: &Pair, flaws: &[Flaw]) {
 
 impl Report {
     fn log(&self, certificate: &Path) {
-        let file = certificate.display();
+        // A certificate that was made at the start stands in no file.
+        let file = (!certificate.as_os_str().is_empty()).then(|| tracing::field::display(certificate.display()));
         match self {
             Self::Replaced { names, issuer, until } => {
-                tracing::info!(certificate = %file, names, issuer, until = written(*until), "a new certificate is in use");
+                tracing::info!(
+                    certificate = file,
+                    names,
+                    issuer,
+                    until = written(*until),
+                    "a new certificate is in use"
+                );
             }
             Self::Refused { reason, until } => tracing::warn!(
-                certificate = %file,
+                certificate = file,
                 reason,
                 until = written(*until),
                 "the new certificate is not used, and calls go on with the old one until it expires; mend the files, \
                  and it is taken"
             ),
-            Self::Mended => tracing::info!(certificate = %file, "the files hold the certificate in use again"),
-            Self::Flawed(flaw) => tracing::warn!(certificate = %file, "{flaw}"),
+            Self::Mended => tracing::info!(certificate = file, "the files hold the certificate in use again"),
+            Self::Flawed(flaw) => tracing::warn!(certificate = file, "{flaw}"),
         }
     }
 }
