@@ -7,7 +7,7 @@ use clap::Args;
 use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain};
 use crate::{
     config::{Config, SpeechEngine, TlsMode},
-    gateway,
+    gateway::{self, Ended},
     system::log,
 };
 
@@ -31,7 +31,8 @@ pub fn run(arguments: &ServeArguments) -> ExitCode {
     anstream::eprint!("{}", settings_at_twilio(&config));
     block_on(async {
         match gateway::serve(config).await {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Ended::Drained) => ExitCode::SUCCESS,
+            Ok(Ended::AtOnce) => ExitCode::from(FAILED),
             Err(error) => {
                 complain(&error);
                 ExitCode::from(if error.is_setting() { UNUSABLE } else { FAILED })

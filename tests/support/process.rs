@@ -151,8 +151,13 @@ impl Serve {
 
     /// Asks it to end, as systemd does.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it this signal.
+    pub fn signal(&self, name: &str) {
         // The standard library can only kill.
-        let kill = format!("kill -TERM {}", self.program.child.id());
+        let kill = format!("kill -{name} {}", self.program.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
