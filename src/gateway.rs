@@ -58,7 +58,7 @@ mod reports;
 mod serve;
 mod start_error;
 
-pub use serve::serve;
+pub use serve::{Ended, serve};
 pub use start_error::StartError;
 
 /// The caller's sign to speak: 1000 Hz, since dial and busy tones are at 425 Hz.
@@ -239,7 +239,9 @@ impl Gateway {
         let until = Instant::now() + self.drain;
         self.desk.tell(Event::DrainStarted { until }).await;
         let drained = self.desk_view.wait_for(|view| view.draining && view.drained);
-        let _ = timeout(self.drain + DRAIN_END_MAX, drained).await;
+        if timeout(self.drain + DRAIN_END_MAX, drained).await.is_err() {
+            tracing::warn!("the drain's time is over, and a call has not reached the recorder");
+        }
         self.stop().await;
     }
 

@@ -151,6 +151,8 @@ pub const DRAIN_END_MAX: Duration = Duration::from_secs(3);
 /// Of that, what REST is given to redirect a stream before the box closes it: the rest is for Twilio to notice, and to ask
 /// what follows.
 pub const DRAIN_REDIRECT_MAX: Duration = Duration::from_millis(1_500);
+/// What a whole stop may take beyond `calls.drain`: systemd is asked to wait so long.
+pub const STOP_MAX: Duration = Duration::from_secs(15);
 /// Operations that may wait for the store's thread.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
@@ -239,6 +241,9 @@ const _: () = assert!(EVENT_GAP_MIN.as_millis() < 1000 && EVENT_GAP_MIN.as_milli
 const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 const _: () = assert!(REST_REUSED_ANSWER_MAX.as_millis() + REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
+const _: () = assert!(
+    2 * DRAIN_END_MAX.as_millis() + FINISH_MAX.as_millis() + KEEPER_STOP_MAX.as_millis() < STOP_MAX.as_millis()
+);
 const _: () = assert!(DRAIN_REDIRECT_MAX.as_millis() < DRAIN_END_MAX.as_millis());
 
 const fn calls_max(text: Option<&str>) -> usize {

@@ -1,6 +1,9 @@
 //! The box goes away, by a power cut or in peace, and the office's upstream does: no call is lost, no record comes twice.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use kolbox::simulator::upstream::Upstream;
 use line::Line;
@@ -123,6 +126,7 @@ fn a_drain_sends_a_running_stream_to_the_recorder_and_ends_in_peace() {
     serve.wait_for("the drain", |line| line["message"].as_str().is_some_and(|said| said.starts_with("draining")));
     let late = office.call(&["--print-twiml", "--status-callback", "none"]).finish();
     assert!(late.out.contains("<Record ") && !late.out.contains("<Connect"), "{}", late.out);
+    assert!(late.out.contains("<Say ") && !late.out.contains("<Play>"), "nobody will be there to ask: {}", late.out);
     let (code, log) = serve.end();
     assert_eq!(code, Some(0));
     assert!(log.messages().any(|message| message == "drained"));
@@ -140,4 +144,56 @@ fn a_drain_sends_a_running_stream_to_the_recorder_and_ends_in_peace() {
     let records = office.transcripts();
     assert_eq!(call_sids(&records), [call_sid]);
     assert_eq!(records[0]["recording_sid"].as_str(), recorded.recording_sid.as_deref());
+}
+
+#[test]
+fn a_drain_with_rest_hanging_still_leads_the_caller_to_the_recorder_and_ends_in_peace() {
+    // Connections come about, and nobody ever reads them.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api_base = format!("http://{}", hanging.local_addr().unwrap());
+    let office = Office::new(&[("KOLBOX_CALLS__DRAIN", "1s"), ("KOLBOX_TWILIO__API_BASE", &api_base)]);
+    let serve = office.serve();
+    let speech = office.speech(12 * SECOND);
+    let calling = office.call(&["--audio", &speech]);
+    let call_sid = serve.wait_for_event("WS_START")["call_sid"].as_str().unwrap().to_owned();
+    serve.terminate();
+    let (code, log) = serve.end();
+    assert_eq!(code, Some(0));
+    assert!(log.messages().any(|message| message == "drained"), "before its time was over");
+    process::assert_in_order(&log.of_call(&call_sid), &["WS_START", "WS_CLOSED", "stream_ended 200"]);
+    assert!(log.find(&call_sid, "WD_REDIRECTED").is_none());
+
+    calling.wait_for("recording_status in-progress");
+    let serve = office.serve();
+    assert_eq!(ended(&calling.finish(), "recorded").call_sid, call_sid);
+    serve.terminate();
+    assert_eq!(serve.end().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once_and_says_so_by_the_exit_code() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "INT")] {
+        // Longer than anybody here is ready to wait.
+        let office = Office::new(&[("KOLBOX_CALLS__DRAIN", "10m")]);
+        let serve = office.serve();
+        let speech = office.speech(60 * SECOND);
+        let _calling = office.call(&["--audio", &speech]);
+        serve.wait_for_event("WS_START");
+        serve.signal(first);
+        serve.wait_for("the drain", |line| line["message"].as_str().is_some_and(|said| said.starts_with("draining")));
+        serve.signal(second);
+        let (code, log) = serve.end();
+        assert_eq!(code, Some(1), "{second}");
+        assert!(log.messages().any(|message| message == "stopped at once by a second signal"));
+    }
+}
+
+#[test]
+fn a_box_without_calls_does_not_wait_for_its_drain() {
+    let office = Office::new(&[("KOLBOX_CALLS__DRAIN", "10m")]);
+    for signal in ["TERM", "INT"] {
+        let serve = office.serve();
+        serve.signal(signal);
+        assert_eq!(serve.end().0, Some(0), "{signal}");
+    }
 }

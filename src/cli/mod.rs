@@ -160,11 +160,16 @@ fn version(verbose: bool) -> String {
     )
 }
 
-/// Runs something asynchronous to its end, on few threads.
+/// Runs something asynchronous to its end, on few threads. What must be finished has been awaited by then; a look-up of a
+/// name that hangs in the system's resolver holds nothing up.
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             complain(&error);
             ExitCode::from(FAILED)

@@ -5,7 +5,11 @@ use std::{fmt::Write, process::ExitCode};
 use clap::Args;
 
 use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain};
-use crate::{config::Config, gateway, system::log};
+use crate::{
+    config::Config,
+    gateway::{self, Ended},
+    system::log,
+};
 
 pub mod at_twilio;
 mod help;
@@ -37,7 +41,8 @@ pub fn run(arguments: &ServeArguments) -> ExitCode {
     anstream::eprint!("{}", told_at_the_start(&config));
     block_on(async {
         match gateway::serve(config).await {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Ended::Drained) => ExitCode::SUCCESS,
+            Ok(Ended::AtOnce) => ExitCode::from(FAILED),
             Err(error) if error.is_setting() => {
                 complain(&error);
                 if let Some(file) = world.file() {

@@ -3,33 +3,50 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{interval, timeout},
 };
 
 use super::{Gateway, StartError};
-use crate::{config::Config, system::systemd};
+use crate::{config::Config, limits::STOP_MAX, system::systemd};
 
 /// The desk answers within milliseconds; one that takes this long is stuck.
 const PING_MAX: Duration = Duration::from_secs(2);
 
+/// How a service came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every stream was given its time, and what could be done for its caller was done.
+    Drained,
+    /// A second signal: callers may have been left in silence.
+    AtOnce,
+}
+
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config) -> Result<Ended, StartError> {
+    // First of all: one that comes while the parts are being built is not lost, and none between two of them is.
+    let mut signals = Signals::listen();
+    let drain = config.calls.drain;
     let gateway = Gateway::start(config).await?;
     tracing::info!(public = %gateway.public, status = %gateway.status, "calls are answered");
     systemd::ready(&format!("answering calls on {}", gateway.public));
     tokio::select! {
-        () = asked_to_stop() => {}
+        () = signals.next() => {}
         () = prove_alive(&gateway) => {}
         () = reload_when_asked(&gateway) => {}
     }
-    systemd::stopping();
+    systemd::stopping(drain + STOP_MAX);
     tracing::info!("draining: running streams go on for a moment, new calls go to the recorder");
     tokio::select! {
-        () = gateway.drain() => tracing::info!("drained"),
-        () = asked_to_stop() => tracing::warn!("stopped at once by a second signal"),
+        () = gateway.drain() => {
+            tracing::info!("drained");
+            Ok(Ended::Drained)
+        }
+        () = signals.next() => {
+            tracing::warn!("stopped at once by a second signal");
+            Ok(Ended::AtOnce)
+        }
     }
-    Ok(())
 }
 
 /// Feeds systemd's watchdog for as long as the desk turns. Never returns: a stuck desk is systemd's to restart.
@@ -54,18 +71,22 @@ async fn reload_when_asked(gateway: &Gateway) {
     std::future::pending().await
 }
 
-async fn asked_to_stop() {
-    let signals = || -> io::Result<_> { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) };
-    match signals() {
-        Ok((mut terminate, mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be heard: only SIGKILL ends this");
-            std::future::pending().await
+/// SIGTERM and SIGINT, heard from the beginning to the end.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn listen() -> Self {
+        let both = || -> io::Result<_> { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) };
+        Self(
+            both().inspect_err(|error| tracing::error!(%error, "signals cannot be heard: only SIGKILL ends this")).ok(),
+        )
+    }
+
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
 }

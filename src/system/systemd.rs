@@ -14,9 +14,10 @@ pub fn status(text: &str) {
     tell(&[NotifyState::Status(text)]);
 }
 
-/// The drain begins.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+/// The drain begins, and all of it takes at most so long: systemd waits, whatever the unit's `TimeoutStopSec=`.
+pub fn stopping(at_most: Duration) {
+    let usec = u32::try_from(at_most.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(usec)]);
 }
 
 /// Every part has proved that it turns. To be said only then: the silence of this is what restarts a stuck box.

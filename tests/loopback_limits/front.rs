@@ -233,6 +233,10 @@ async fn run_desk(mut desk: Desk, mut inbox: mpsc::Receiver<ToDesk>, mut turns: 
                     reply.map(|reply| reply.send(Answer::NoContent));
                     continue;
                 }
+                Output::AnswerOnceKept { request, .. } => {
+                    replies.remove(&request).map(|reply| reply.send(Answer::NoContent));
+                    continue;
+                }
                 Output::Redirect { .. } => {
                     shown.redirects.fetch_add(1, Ordering::Relaxed);
                     continue;

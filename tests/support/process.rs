@@ -186,7 +186,8 @@ impl Serve {
         self.signal("HUP");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it this signal.
+    pub fn signal(&self, name: &str) {
         // The standard library can only kill.
         let kill = format!("kill -{name} {}", self.program.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());

@@ -189,7 +189,8 @@ impl Desk {
         self.registry.calls().all(|call| match call.phase {
             Phase::Recording if call.recorder_by_webhook => true,
             Phase::Recording | Phase::Ending => !call.redirect.as_ref().is_some_and(Redirect::is_outstanding),
-            Phase::FallingBack => call.redirect.as_ref().is_some_and(Redirect::is_given_up),
+            // Also where REST was given up: Twilio may yet ask what follows the stream.
+            Phase::FallingBack => false,
             Phase::Awaiting | Phase::Streaming | Phase::StreamOver => call.conversation_is_over(),
         })
     }
