@@ -26,4 +26,6 @@ pub mod trouble;
 pub mod words;
 
 #[cfg(test)]
+mod routes_tests;
+#[cfg(test)]
 mod samples;
