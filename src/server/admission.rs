@@ -19,7 +19,7 @@ use crate::{
     twilio::{
         sid::AccountSid,
         signature::{self, Body, Scheme, UrlParts},
-        signature_doubt::{self, Doubt, Explanation, OtherHost},
+        signature_doubt::{self, Doubt, Explanation, OtherHost, Reason},
         webhook::Form,
     },
 };
@@ -113,6 +113,10 @@ impl Admission {
 /// names.
 fn log(request: &Parts, origin: &Origin, upgrade: bool, explanation: &Explanation, others: u64) {
     let claims = Claims::of(&request.headers);
+    let refused = match explanation.reason {
+        Reason::Upgrade => "refused: no WebSocket asked for",
+        _ => "refused: no valid X-Twilio-Signature",
+    };
     let tried: Vec<String> = signed_urls(request, origin, upgrade).flat_map(forms_without_values).collect();
     tracing::warn!(
         method = cut(request.method.as_str()),
@@ -129,7 +133,7 @@ fn log(request: &Parts, origin: &Origin, upgrade: bool, explanation: &Explanatio
         public_host = if origin.configured { &origin.host } else { "not set: the request's own host counts" },
         peer = %origin.peer,
         others,
-        "refused: this may be Twilio's, but is not signed as it must be"
+        "{refused}"
     );
 }
 

@@ -379,8 +379,14 @@ impl KeeperLoop {
             let bytes = answer.as_ref().map_or(0, |answer| answer.body.len());
             let fetched = keep_recording(store, recording_sid, answer).await;
             if matches!(fetched, Fetched::Saved { .. }) {
-                let message = "recording received";
-                tracing::info!(event = "RECORDING_RECEIVED", %call_sid, stream_sid, %recording_sid, bytes, message);
+                tracing::info!(
+                    event = "RECORDING_RECEIVED",
+                    %call_sid,
+                    stream_sid,
+                    %recording_sid,
+                    bytes,
+                    "recording received"
+                );
             }
             Work::Fetched { call_sid, recording_sid, fetched }
         });

@@ -248,12 +248,18 @@ fn other_schemes<'a>(url: UrlParts<'_>) -> Vec<(Scheme, Change<'a>)> {
         Scheme::Https | Scheme::Http => "enter the URL with https:// at Twilio",
         Scheme::Wss | Scheme::Ws => "use wss:// in <Stream url>: a WebSocket handshake is signed with it",
     };
-    let others = [Scheme::Https, Scheme::Http, Scheme::Wss, Scheme::Ws].into_iter().filter(|other| *other != given);
+    // With TLS or without, and as a WebSocket or not: one of both is mixed up, not both at once.
+    let others = match given {
+        Scheme::Https => [Scheme::Http, Scheme::Wss],
+        Scheme::Http => [Scheme::Https, Scheme::Ws],
+        Scheme::Wss => [Scheme::Ws, Scheme::Https],
+        Scheme::Ws => [Scheme::Wss, Scheme::Http],
+    };
     let change = |other: Scheme| {
         let what = format!("with {}://, not with {}://", other.as_str(), given.as_str()).into();
         (other, Change { reason: Reason::Scheme, what, remedy: remedy.into() })
     };
-    others.map(change).collect()
+    others.into_iter().map(change).collect()
 }
 
 /// What proxies and people make of a path and a query.
