@@ -3,7 +3,7 @@
 //! The head is built with the types that hyper builds it with: what those refuse never reaches the box.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock},
 };
 
@@ -108,7 +108,7 @@ fn check_origin(parts: &Parts) {
     if let Ok(origin) = LEARNT.origin(proxy, false, &parts.uri, &parts.headers) {
         check_sound(&origin.host);
         let hops = parts.headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let mut hops = hops.flat_map(|line| line.split(',')).filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
+        let mut hops = hops.flat_map(|line| line.split(',')).filter_map(|hop| written_address(hop.trim()));
         assert!(origin.client == proxy || hops.any(|hop| hop.to_canonical() == origin.client));
     }
     for peer in [stranger, proxy] {
@@ -123,6 +123,12 @@ fn check_origin(parts: &Parts) {
             assert!(name.eq_ignore_ascii_case(CONFIGURED), "{named} is another host");
         }
     }
+}
+
+/// An address alone, in brackets, or with a port.
+fn written_address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    hop.trim_matches(['[', ']']).parse().ok().or_else(with_port)
 }
 
 fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
