@@ -72,6 +72,8 @@ struct Peer {
     claimed: bool,
     answered: bool,
     accepted: bool,
+    /// Accepted when the session had given up waiting for it: it is answered for all the same.
+    late: bool,
     closed: usize,
     socket_closed: bool,
 }
@@ -79,7 +81,16 @@ struct Peer {
 impl Peer {
     fn connected() -> Self {
         let session = MediaSession::new(OPTIONS.clone(), Pulses::new(*EPOCH), SocketId(1), *EPOCH);
-        Self { session, now: *EPOCH, claimed: false, answered: false, accepted: false, closed: 0, socket_closed: false }
+        Self {
+            session,
+            now: *EPOCH,
+            claimed: false,
+            answered: false,
+            accepted: false,
+            late: false,
+            closed: 0,
+            socket_closed: false,
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -101,7 +112,7 @@ impl Peer {
 
     fn accept(&mut self) {
         if self.claimed && !self.answered {
-            (self.answered, self.accepted) = (true, true);
+            (self.answered, self.accepted, self.late) = (true, true, self.socket_closed);
             self.order(SocketOrder::Accept(STREAM));
         }
     }
@@ -141,7 +152,10 @@ impl Peer {
                     assert_eq!(Some(outbound.stream_sid()), self.session.identity().map(|(_, stream_sid)| stream_sid));
                 }
                 MediaOutput::Closed { stream, .. } => {
-                    assert!(stream == STREAM && !self.socket_closed, "told before the connection is closed");
+                    assert!(
+                        stream == STREAM && self.socket_closed == self.late,
+                        "told before the connection is closed"
+                    );
                     self.closed += 1;
                 }
                 MediaOutput::CloseSocket { .. } => {
