@@ -11,7 +11,7 @@ use std::{
 };
 
 use kolbox::{
-    calls::{Answer, Desk, DeskView, Output, Pulses},
+    calls::{Desk, DeskView, Output, Pulses},
     config::{Config, TlsMode},
     gateway,
     server::{
@@ -228,15 +228,6 @@ async fn run_desk(mut desk: Desk, mut inbox: mpsc::Receiver<ToDesk>, mut turns: 
                     replies.remove(&request).map(|reply| reply.send(answer));
                     continue;
                 }
-                Output::KeepRecord { request, .. } => {
-                    let reply = request.and_then(|request| replies.remove(&request));
-                    reply.map(|reply| reply.send(Answer::NoContent));
-                    continue;
-                }
-                Output::AnswerOnceKept { request, .. } => {
-                    replies.remove(&request).map(|reply| reply.send(Answer::NoContent));
-                    continue;
-                }
                 Output::Redirect { .. } => {
                     shown.redirects.fetch_add(1, Ordering::Relaxed);
                     continue;
@@ -244,7 +235,8 @@ async fn run_desk(mut desk: Desk, mut inbox: mpsc::Receiver<ToDesk>, mut turns: 
                 Output::AcceptStream { socket, stream } => (socket, SocketOrder::Accept(stream)),
                 Output::RefuseStream { socket, refusal } => (socket, SocketOrder::Refuse(refusal)),
                 Output::CloseStream { socket } => (socket, SocketOrder::Close),
-                Output::LookUpCall { .. } | Output::Report(_) => continue,
+                // No call ends here.
+                _ => continue,
             };
             sockets.get(&socket).map(|orders| orders.try_send(order));
         }
