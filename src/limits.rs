@@ -111,6 +111,19 @@ pub const REST_BODY_BYTES_MAX: usize = 256 * 1024;
 /// A recording's audio, in bytes (30 s of WAV is 480 KB; Twilio's longest at 16 kB/s is cut here).
 pub const RECORDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Numbers of an account in one list (2 kB each: the list fits into [`REST_BODY_BYTES_MAX`]),
+pub const NUMBERS_PAGE: usize = 50;
+/// and how many such lists `kolbox check` reads.
+pub const NUMBERS_PAGES_MAX: usize = 10;
+/// One part of `kolbox check`: what has not answered by then will not.
+pub const CHECK_MAX: Duration = Duration::from_secs(11);
+/// `kolbox check`: time for a name's addresses, and for the public name's own answer.
+pub const CHECK_NAME_MAX: Duration = Duration::from_secs(5);
+/// Files looked at to measure the store; more are an estimate that is too small.
+pub const MEASURED_FILES_MAX: usize = 100_000;
+/// What the store may grow by on the disk when it is full of unsynced records, in bytes.
+pub const STORE_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Outgoing connections that were idle for so long are not used again.
 pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(15);
 /// Idle outgoing connections kept to one host; more are closed when their answer ends.

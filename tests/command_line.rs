@@ -8,8 +8,14 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use kolbox::{transcripts::sled_store::SledStore, twilio::webhook::Form};
+use kolbox::{
+    simulator::{account::NumberSettings, rest, twilio::Twilio},
+    system::http_client::Roots,
+    transcripts::sled_store::SledStore,
+    twilio::webhook::Form,
+};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 const TOKEN: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
@@ -28,21 +34,47 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A Twilio with our account and a number that leads to the box.
+struct Account {
+    _runtime: Runtime,
+    served: rest::Served,
+}
+
+impl Account {
+    fn open() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let twilio = Twilio::new(ACCOUNT.parse().unwrap(), TOKEN, &Roots::Insecure, None).unwrap();
+        twilio.account().add_number(NumberSettings {
+            phone_number: "+97231234567".to_owned(),
+            voice_url: "https://gw.example.co.il/webhook/incoming_call".to_owned(),
+            voice_fallback_url: "https://handler.twilio.com/twiml/EH1".to_owned(),
+            status_callback: "https://gw.example.co.il/webhook/call_status".to_owned(),
+        });
+        let served = runtime.block_on(rest::serve("127.0.0.1:0".parse().unwrap(), twilio)).unwrap();
+        Self { _runtime: runtime, served }
+    }
+
+    fn api_base(&self) -> String {
+        format!("http://{}", self.served.address)
+    }
+}
+
 /// What the doctor reads on ports that are free and with a store that can be written.
-fn config(store: &std::path::Path) -> String {
+fn config(store: &std::path::Path, account: &Account) -> String {
     format!(
         "[public]\nlisten = \"127.0.0.1:0\"\n[status]\nlisten = \"127.0.0.1:0\"\n[twilio]\naccount_sid = \"{ACCOUNT}\"\n\
-         [store]\npath = \"{}\"\n",
+         api_base = \"{}\"\n[store]\npath = \"{}\"\n",
+        account.api_base(),
         store.display()
     )
 }
 
 #[test]
 fn the_option_wins_over_the_environment_in_naming_the_file() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, account) = (tempfile::tempdir().unwrap(), Account::open());
     let (one, other) = (folder.path().join("one.toml"), folder.path().join("other.toml"));
-    fs::write(&one, config(folder.path())).unwrap();
-    fs::write(&other, config(folder.path())).unwrap();
+    fs::write(&one, config(folder.path(), &account)).unwrap();
+    fs::write(&other, config(folder.path(), &account)).unwrap();
     let (one, other) = (one.to_str().unwrap(), other.to_str().unwrap());
     let environment = [("KOLBOX_CONFIG", other), ("TWILIO_AUTH_TOKEN", TOKEN)];
     let both = kolbox(&["check", "--config", one], &environment);
@@ -52,9 +84,9 @@ fn the_option_wins_over_the_environment_in_naming_the_file() {
 
 #[test]
 fn secrets_come_from_the_credentials_directory() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, account) = (tempfile::tempdir().unwrap(), Account::open());
     let file = folder.path().join("kolbox.toml");
-    fs::write(&file, config(folder.path())).unwrap();
+    fs::write(&file, config(folder.path(), &account)).unwrap();
     let arguments = ["check", "--config", file.to_str().unwrap()];
     let environment = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
     let without = kolbox(&arguments, &environment);
@@ -99,17 +131,27 @@ fn the_doctor_ends_with_1_when_something_needs_fixing() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
-    let environment = [
-        ("TWILIO_AUTH_TOKEN", TOKEN),
-        ("TWILIO_ACCOUNT_SID", ACCOUNT),
-        ("KOLBOX_PUBLIC__LISTEN", listen.as_str()),
-        ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
-        ("KOLBOX_STORE__PATH", folder.path().to_str().unwrap()),
-    ];
-    let output = kolbox(&["check"], &environment);
-    assert_eq!(output.status.code(), Some(1));
-    let fixes: Vec<_> = out(&output).lines().filter(|line| line.starts_with("FIX")).map(str::to_owned).collect();
-    assert!(matches!(&fixes[..], [fix] if fix.contains("public.listen") && fix.contains("in use")), "{fixes:?}");
+    let (account, far) = (Account::open(), "http://127.0.0.1:1");
+    let api_base = account.api_base();
+    let environment = |api_base| {
+        [
+            ("TWILIO_AUTH_TOKEN", TOKEN),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("KOLBOX_PUBLIC__LISTEN", listen.as_str()),
+            ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
+            ("KOLBOX_STORE__PATH", folder.path().to_str().unwrap()),
+            ("KOLBOX_TWILIO__API_BASE", api_base),
+        ]
+    };
+    for (api_base, fix) in [(api_base.as_str(), None), (far, Some("account"))] {
+        let output = kolbox(&["check"], &environment(api_base));
+        assert_eq!(output.status.code(), Some(1));
+        let said = out(&output);
+        let fixes = said.lines().filter_map(|line| line.strip_prefix("FIX   ")?.split(' ').next());
+        let expected = fix.into_iter().chain(["public.listen"]);
+        assert!(fixes.eq(expected) && said.contains("is in use") && !said.contains(TOKEN), "{said}");
+        assert_eq!(said.contains("cannot be reached"), fix.is_some(), "{said}");
+    }
 }
 
 #[test]

@@ -53,9 +53,7 @@ impl RestClient {
     /// No answer in time, or none that fits; every status is an answer.
     pub async fn send(&self, request: RestRequest) -> Result<RestReply, RestFailure> {
         match self.exchange(request).await {
-            Ok(reply) => {
-                Ok(RestReply { status: reply.status, retry_after: reply.retry_after, body: reply.body.into() })
-            }
+            Ok(reply) => Ok(reply.into()),
             Err(failure) => {
                 tracing::debug!(error = %Chain(&failure), "no whole answer from Twilio's REST API");
                 without_body(&failure)
@@ -93,6 +91,12 @@ impl RestClient {
                 .body(Form::from_pairs(pairs).encode().into()),
             None => builder.body(Bytes::new()),
         }
+    }
+}
+
+impl From<Reply> for RestReply {
+    fn from(reply: Reply) -> Self {
+        Self { status: reply.status, retry_after: reply.retry_after, body: reply.body.into() }
     }
 }
 

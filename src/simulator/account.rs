@@ -20,6 +20,8 @@ use crate::twilio::{
 const CALLS_MAX: usize = 100_000;
 /// Recordings that the account keeps; likewise.
 const RECORDINGS_MAX: usize = 10_000;
+/// Numbers in one list, however many are asked for: so that a client meets a second one.
+const NUMBERS_PAGE_MAX: usize = 2;
 
 /// What a REST client sent.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,8 @@ pub struct ApiRequest<'a> {
     pub method: &'a str,
     /// Without query.
     pub path: &'a str,
+    /// What stands behind the path's `?`; empty without.
+    pub query: &'a str,
     /// The `Authorization` header.
     pub authorization: Option<&'a str>,
     pub body: &'a [u8],
@@ -104,13 +108,23 @@ pub enum RecordingState {
     Absent,
 }
 
-/// One account, its calls and its recordings.
+/// A number of the account, and where its calls lead.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NumberSettings {
+    pub phone_number: String,
+    pub voice_url: String,
+    pub voice_fallback_url: String,
+    pub status_callback: String,
+}
+
+/// One account, its calls, its recordings and its numbers.
 #[derive(Debug)]
 pub struct Account {
     account_sid: AccountSid,
     credentials: Vec<String>,
     calls: BTreeMap<CallSid, CallStatus>,
     recordings: BTreeMap<RecordingSid, Recording>,
+    numbers: Vec<NumberSettings>,
     /// Recordings whose audio was fetched at least once.
     fetched: BTreeSet<RecordingSid>,
     deleted: u64,
@@ -124,6 +138,7 @@ impl Account {
             credentials: Vec::new(),
             calls: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            numbers: Vec::new(),
             fetched: BTreeSet::new(),
             deleted: 0,
         };
@@ -159,6 +174,11 @@ impl Account {
         }
     }
 
+    /// The account buys a number.
+    pub fn add_number(&mut self, number: NumberSettings) {
+        self.numbers.push(number);
+    }
+
     /// How many recordings are there whose audio nobody has fetched.
     pub fn recordings_unfetched(&self) -> usize {
         let completed = self.recordings.values().filter(|recording| {
@@ -191,7 +211,11 @@ impl Account {
         if !self.is_authorized(request.authorization) {
             return Err(ApiError::new(401, 20003, "Authenticate"));
         }
-        let prefix = format!("/2010-04-01/Accounts/{}/", self.account_sid);
+        let own = format!("/2010-04-01/Accounts/{}", self.account_sid);
+        if (request.method, request.path) == ("GET", &format!("{own}.json")) {
+            return Ok(Verdict::Reply(self.account_json()));
+        }
+        let prefix = format!("{own}/");
         let resource = request.path.strip_prefix(&prefix).ok_or_else(not_found)?;
         let parts: Vec<&str> = resource.split('/').collect();
         let reply = match (request.method, parts.as_slice()) {
@@ -208,6 +232,7 @@ impl Account {
                 let call_sid = self.known_call(name, "").ok_or_else(not_found)?;
                 self.list(call_sid)
             }
+            ("GET", ["IncomingPhoneNumbers.json"]) => self.list_numbers(request.path, request.query),
             ("GET", ["Recordings", name]) if name.ends_with(".json") => {
                 let recording = self.known_recording(name, ".json").ok_or_else(not_found)?;
                 json_reply(200, &self.recording_json(recording))
@@ -259,6 +284,29 @@ impl Account {
             .map(|recording| self.recording_json(recording))
             .collect();
         json_reply(200, &json!({"page": 0, "page_size": 50, "next_page_uri": null, "recordings": recordings}))
+    }
+
+    fn account_json(&self) -> ApiReply {
+        let account_sid = self.account_sid;
+        json_reply(200, &json!({"sid": account_sid, "friendly_name": "Simulated", "status": "active", "type": "Full"}))
+    }
+
+    fn list_numbers(&self, path: &str, query: &str) -> ApiReply {
+        let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "Page");
+        let page: usize = asked.and_then(|(_, page)| page.parse().ok()).unwrap_or(0);
+        let mut pages = self.numbers.chunks(NUMBERS_PAGE_MAX).skip(page);
+        let number = |(index, number): (usize, &NumberSettings)| {
+            let NumberSettings { phone_number, voice_url, voice_fallback_url, status_callback } = number;
+            let sid = format!("PN{:032x}", page * NUMBERS_PAGE_MAX + index + 1);
+            json!({
+                "sid": sid, "account_sid": self.account_sid, "phone_number": phone_number, "voice_url": voice_url,
+                "voice_method": "POST", "voice_fallback_url": voice_fallback_url, "status_callback": status_callback,
+                "voice_application_sid": "", "trunk_sid": null,
+            })
+        };
+        let numbers: Vec<Value> = pages.next().unwrap_or_default().iter().enumerate().map(number).collect();
+        let next = pages.next().map(|_| format!("{path}?PageSize={NUMBERS_PAGE_MAX}&Page={}", page + 1));
+        json_reply(200, &json!({"page": page, "next_page_uri": next, "incoming_phone_numbers": numbers}))
     }
 
     fn call_json(&self, call_sid: CallSid, status: CallStatus) -> Value {
@@ -341,6 +389,7 @@ mod tests {
         account.handle_request(ApiRequest {
             method,
             path: &path,
+            query: "",
             authorization: Some(&format!("Basic {credentials}")),
             body: body.as_bytes(),
         })

@@ -87,6 +87,7 @@ async fn answer(request: Request<Bytes>, twilio: &Twilio) -> Response<Full<Bytes
     let verdict = twilio.account().handle_request(ApiRequest {
         method: request.method().as_str(),
         path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
         authorization,
         body: request.body(),
     });

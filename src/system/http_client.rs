@@ -1,6 +1,6 @@
 //! Requests to others over HTTP and HTTPS: pooled, bounded in time and size, redirects never followed.
 
-use std::{error::Error as StdError, fmt, future::pending, time::Duration};
+use std::{error::Error as StdError, fmt, future::pending, io, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -185,6 +185,21 @@ impl Failure {
             Self::Connect(_) | Self::TimedOut | Self::Broken(_) => None,
         }
     }
+
+    /// What TLS had against the peer, where that is the reason.
+    pub fn tls(&self) -> Option<&rustls::Error> {
+        tls_error(self)
+    }
+}
+
+/// The error of TLS among the causes of another. One that I/O wraps is not among its sources.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let cause = wrapped.map(|error| error as &(dyn StdError + 'static)).or_else(|| error.source());
+    cause.and_then(tls_error)
 }
 
 fn failure(error: legacy::Error) -> Failure {

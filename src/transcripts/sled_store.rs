@@ -4,7 +4,7 @@
 //! after it alone, power cuts lost one in six. With `fsync` on a second handle to the same file they lost none.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -405,6 +405,15 @@ fn open_patiently(config: &sled::Config, directory: &Path) -> Result<sled::Db, S
     }
 }
 
+/// Whether a process holds the store below `directory`, without opening it. sled holds a lock on its data file.
+pub fn is_in_use(directory: &Path) -> io::Result<bool> {
+    match File::open(directory.join(FOLDER).join(DATA_FILE)) {
+        Ok(data) => Ok(matches!(data.try_lock_shared(), Err(TryLockError::WouldBlock))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A ledger for a store that is new or has lost its own. The other states are counted anew by every opening.
 fn recount(tree: &sled::Db) -> Result<Ledger, StoreError> {
     let mut ledger = Ledger::EMPTY;
@@ -520,10 +529,13 @@ mod tests {
     #[test]
     fn a_second_opening_is_refused_with_a_remedy() {
         let directory = tempfile::tempdir().unwrap();
-        let _store = SledStore::open(directory.path()).unwrap();
+        assert!(!is_in_use(directory.path()).unwrap(), "there is none");
+        let store = SledStore::open(directory.path()).unwrap();
+        assert!(is_in_use(directory.path()).unwrap());
         let error = SledStore::open(directory.path()).err().unwrap();
         assert!(matches!(error, StoreError::InUse(_)));
         assert!(error.to_string().contains("another kolbox"), "{error}");
+        drop(store);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Twilio's vocabulary: bytes to values and back. Pure.
 
+pub mod account;
 pub mod media_stream;
 pub mod media_stream_peer;
 pub mod rest;

@@ -118,7 +118,10 @@ impl RestRequest {
     }
 
     fn get(account_sid: &AccountSid, resource: fmt::Arguments<'_>) -> Self {
-        let path = format!("/2010-04-01/Accounts/{account_sid}/{resource}");
+        Self::of_path(format!("/2010-04-01/Accounts/{account_sid}/{resource}"))
+    }
+
+    pub(super) fn of_path(path: String) -> Self {
         Self { method: "GET", path, form: None, want: Want::Json }
     }
 
@@ -250,7 +253,7 @@ impl RestReply {
     }
 
     /// The body as an object of this shape. (serde would also take an array for a struct, field by field.)
-    fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+    pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         let body = self.body.trim_ascii_start();
         body.starts_with(b"{").then(|| serde_json::from_slice(body).ok()).flatten()
     }

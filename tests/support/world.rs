@@ -388,7 +388,8 @@ impl World {
     fn rest(&mut self, request: &RestRequest) -> Result<RestReply, RestFailure> {
         let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{AUTH_TOKEN}", account_sid())));
         let path = request.path.split('?').next().unwrap_or_default();
-        let request = ApiRequest { method: request.method, path, authorization: Some(&authorization), body: &[] };
+        let request =
+            ApiRequest { method: request.method, path, query: "", authorization: Some(&authorization), body: &[] };
         match self.account.handle_request(request) {
             Verdict::Reply(reply) => Ok(rest_reply(reply)),
             Verdict::Update { .. } => panic!("a question changes nothing"),
