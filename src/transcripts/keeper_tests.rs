@@ -139,7 +139,7 @@ async fn a_refused_record_is_parked_and_sent_again_when_somebody_asks() {
     keeper.port.keep(streamed(1)).await.unwrap();
     keeper.port.keep(streamed(2)).await.unwrap();
     let view = keeper.seen(|view| view.parked == 1 && view.unsynced == 0).await;
-    let parked = view.recent.iter().find(|call| !call.synced).unwrap().id;
+    let parked = view.recent.iter().find(|call| call.is_parked()).unwrap().id;
     keeper.port.retry(parked).await.unwrap();
     keeper.seen(|view| view.parked == 0 && view.unsynced == 0 && view.recent.iter().all(|call| call.synced)).await;
     assert!(matches!(keeper.port.retry(parked).await, Err(RetryError::NotParked)));
