@@ -39,6 +39,7 @@ use crate::{
     },
     speech::{audio, spool::Spool},
     status::{
+        answer::is_event_stream,
         routes::{self, Client, StatusSite},
         snapshot::Snapshot,
         trouble::TroubleCode,
@@ -190,7 +191,14 @@ impl Gateway {
             move |request, peer: Peer| {
                 let site = site.clone();
                 let client = Client { address: peer.address.ip(), tls: peer.tls };
-                async move { site.route(request, client).await }
+                async move {
+                    let answer = site.route(request, client).await;
+                    if is_event_stream(&answer) {
+                        // It has a place of its own: it is not to make room for connections that come later.
+                        peer.seat.sign();
+                    }
+                    answer
+                }
             },
             told_to_stop(stopped),
         ));

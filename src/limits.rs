@@ -247,7 +247,7 @@ const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
 const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
-const _: () = assert!(STATUS_UNSIGNED_MAX < STATUS_CONNECTIONS_MAX);
+const _: () = assert!(STATUS_UNSIGNED_MAX + EVENT_STREAMS_MAX <= STATUS_CONNECTIONS_MAX);
 const _: () = assert!(WRITE_STALL_MAX.as_secs() < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(EVENT_GAP_MIN.as_millis() < 1000 && EVENT_GAP_MIN.as_millis() < EVENT_HEARTBEAT.as_millis());

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use kolbox::{
     board::lamps::{Lamp, LampView, Pattern},
-    limits::EVENT_STREAMS_MAX,
+    limits::{EVENT_STREAMS_MAX, STATUS_CONNECTIONS_MAX},
     status::snapshot::Snapshot,
 };
 use serde_json::Value;
@@ -77,6 +77,23 @@ async fn a_call_is_told_as_it_comes_and_as_it_goes() {
     staffed.hang_up(call_sid).await;
     let ended = events.until(|status| status["recent"][0]["synced"] == true).await;
     assert_eq!((&ended["state"], &ended["calls"]["active"]), (&"ok".into(), &0.into()));
+    staffed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_the_box_makes_no_room_for_connections_that_come_later() {
+    let staffed = Staffed::start("").await;
+    let mut events = Events::open(&staffed, &[]).await;
+    events.next().await.unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..STATUS_CONNECTIONS_MAX {
+        crowd.push(patiently(TcpStream::connect(staffed.status)).await.unwrap());
+    }
+    // The oldest of the crowd made room, and so all of it has been let in.
+    let mut nothing = [0; 1];
+    assert!(matches!(patiently(crowd[0].read(&mut nothing)).await, Ok(0) | Err(_)));
+    staffed.ring(1);
+    events.until(is_streaming).await;
     staffed.stop().await;
 }
 

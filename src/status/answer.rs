@@ -16,6 +16,11 @@ pub type AnswerBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 /// What is answered.
 pub type Answer = Response<AnswerBody>;
 
+/// Whether an answer goes on for as long as the connection does, as that to `/api/events`.
+pub fn is_event_stream(answer: &Answer) -> bool {
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == super::events::CONTENT_TYPE)
+}
+
 /// Sent with every answer. Only the page's own script runs, and it talks to its own box alone. The referrer goes to the
 /// box itself: without it a browser hides the origin of the page's own forms.
 pub const SECURITY: [(HeaderName, &str); 5] = [

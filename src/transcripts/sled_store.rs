@@ -128,7 +128,8 @@ impl SledStore {
         let mut ledger = self.ledger;
         // A sequence that was given is never given again, even if the ledger was lost.
         let highest = [first, second, third, self.highest_synced()?].into_iter().flatten().max();
-        ledger.next_sequence = ledger.next_sequence.max(highest.map_or(Sequence(1), |Sequence(n)| Sequence(n + 1)));
+        ledger.next_sequence =
+            ledger.next_sequence.max(highest.map_or(Sequence(1), |Sequence(n)| Sequence(n.saturating_add(1))));
         let counts = &mut ledger.counts;
         let damaged = self.ledger.counts.damaged - before.damaged;
         let known = before.awaiting_recording + before.unsynced + before.parked;
