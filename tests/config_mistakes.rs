@@ -441,14 +441,11 @@ fn a_byte_order_mark_tabs_and_windows_line_ends_are_no_mistakes() {
         good()
     );
     fs::write(&file, text.replace('\n', "\r\n")).unwrap();
-    let output = kolbox(&["check", "--config", file.to_str().unwrap()], &[]);
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    // Nobody's port: what the doctor would ask Twilio is not the matter here.
+    let nobody = [("KOLBOX_TWILIO__API_BASE", "http://127.0.0.1:1")];
+    let output = kolbox(&["check", "--config", file.to_str().unwrap()], &nobody);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("ok    configuration"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
