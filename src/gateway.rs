@@ -35,7 +35,7 @@ use crate::{
         public_host::PublicHost,
         rest_client::RestClient,
         router::{self, Behind, Router},
-        tls::{CertificateState, PublicTls},
+        tls::{CertificateFigures, CertificateState, PublicTls},
     },
     speech::{audio, spool::Spool},
     status::{
@@ -165,6 +165,7 @@ impl Gateway {
         // Every room that counts registers what it counts here.
         let mut figures = Registry::default();
         metrics.register(&mut figures);
+        figures.register_collector(Box::new(CertificateFigures(tls.state.clone())));
         let (stop_listeners, stopped) = watch::channel(false);
         let behind = routes::Behind {
             snapshot: snapshot_seen.clone(),
