@@ -98,9 +98,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether a value can be repeated: no second assignment on the line, nothing that looks like a token.
+/// Whether a value can be repeated: no second assignment on the line, no tab, nothing that looks like a token.
 fn is_harmless(value: &str) -> bool {
-    !value.is_empty() && !value.contains(['=', '"', '@']) && !marks::may_hold_secret(value)
+    let plain = |c: char| !c.is_control() && !['=', '"', '@'].contains(&c);
+    !value.is_empty() && value.chars().all(plain) && !marks::may_hold_secret(value)
 }
 
 /// The slip, and the suggestion for it.
