@@ -6,12 +6,8 @@ use clap::Args;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use self::finding::{Finding, Verdict};
-use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain, with_causes};
-use crate::{
-    config::{Config, Tls, TlsMode},
-    limits::CHECK_MAX,
-    server::tls,
-};
+use super::{ConfigOption, FAILED, UNUSABLE, block_on, complain};
+use crate::{config::Config, limits::CHECK_MAX};
 
 mod finding;
 mod machine;
@@ -69,8 +65,7 @@ async fn examine(config: Config) -> Vec<Finding> {
             findings.extend(looked.unwrap_or_default());
         }),
     );
-    let certificate = check_certificate(&config.public.tls);
-    [at_twilio, public_name, vec![certificate], here].concat()
+    [at_twilio, public_name, here].concat()
 }
 
 /// What was found in time, and that it was not all.
@@ -81,26 +76,11 @@ async fn bounded(what: &'static str, findings: &mut Vec<Finding>, look: impl Asy
     }
 }
 
-fn check_certificate(tls: &Tls) -> Finding {
-    let finding = |verdict, text: String| Finding { what: "certificate", verdict, text };
-    match (tls.mode, tls::acceptor(tls, &[])) {
-        (_, Err(error)) => finding(Verdict::Fix, with_causes(&error)),
-        (TlsMode::Off, Ok(_)) => finding(Verdict::Note, "none: something in front must end TLS for Twilio".to_owned()),
-        (TlsMode::SelfSigned, Ok(_)) => finding(
-            Verdict::Note,
-            "self-signed, which Twilio refuses: set public.tls.mode = \"files\", or let something in front end TLS"
-                .to_owned(),
-        ),
-        (TlsMode::Files, Ok(_)) => finding(Verdict::Fine, format!("{} with its key", tls.certificate.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::{
+        config::{Tls, TlsMode},
         simulator::{account::NumberSettings, rest, twilio::Twilio},
         system::http_client::Roots,
         twilio::sid::AccountSid,
@@ -198,6 +178,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_certificate_that_the_start_would_refuse_is_among_the_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut config, _served) = setting(folder.path(), &[]).await;
+        let missing = folder.path().join("fullchain.pem");
+        config.public.tls = Tls { mode: TlsMode::Files, certificate: missing.clone(), key: missing.clone() };
+        let lines = lines(config).await;
+        assert!(has(&lines, "FIX   certificate ", missing.to_str().unwrap()), "{lines:#?}");
+    }
+
+    #[tokio::test]
     async fn without_a_network_every_line_still_comes_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let (mut config, served) = setting(folder.path(), &[]).await;
@@ -222,19 +212,5 @@ mod tests {
         assert_eq!(findings.iter().map(|finding| finding.what).collect::<Vec<_>>(), ["clock", "Twilio"]);
         assert_eq!(findings[1].verdict, Verdict::Fix);
         assert!(CHECK_MAX + GATEWAY_MAX < Duration::from_secs(15));
-    }
-
-    #[test]
-    fn a_certificate_that_can_be_served_needs_no_fixing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (certificate, key) = (folder.path().join("a.pem"), folder.path().join("key.pem"));
-        let made = rcgen::generate_simple_self_signed(["gw.example.co.il".to_owned()]).unwrap();
-        fs::write(&certificate, made.cert.pem()).unwrap();
-        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let finding = check_certificate(&Tls { mode: TlsMode::Files, certificate: certificate.clone(), key });
-        assert_eq!(finding.verdict, Verdict::Fine, "{finding}");
-        let swapped = Tls { mode: TlsMode::Files, key: certificate.clone(), certificate };
-        assert_eq!(check_certificate(&swapped).verdict, Verdict::Fix);
-        assert_eq!(check_certificate(&Tls::default()).verdict, Verdict::Note);
     }
 }

@@ -1,4 +1,4 @@
-//! What is on this machine: ports, the store and its disk, the board.
+//! What is on this machine: the certificate, ports, the store and its disk, the board.
 
 use std::{
     fs,
@@ -9,8 +9,9 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
 
-use super::finding::Finding;
+use super::finding::{Finding, Verdict};
 use crate::{
     board::{
         self,
@@ -19,18 +20,30 @@ use crate::{
     cli::with_causes,
     config::{self, Config},
     limits::{MEASURED_FILES_MAX, STORE_RESERVE_BYTES},
+    server::tls,
     transcripts::sled_store,
 };
 
 /// Looks at everything here; blocks on the disk. `gateway_runs`: what it holds is then as it should be.
 pub(super) fn examine(config: &Config, gateway_runs: bool) -> Vec<Finding> {
-    vec![
+    let mut findings: Vec<Finding> = tls::examine(&config.public, Timestamp::now()).into_iter().map(of_tls).collect();
+    findings.extend([
         check_listen("public.listen", config.public.listen, gateway_runs),
         check_listen("status.listen", config.status.listen, gateway_runs),
         check_store(&config.store.path, gateway_runs),
         check_disk(config),
         check_board(&config.board, gateway_runs),
-    ]
+    ]);
+    findings
+}
+
+fn of_tls(seen: tls::Finding) -> Finding {
+    let verdict = match seen.verdict {
+        tls::Verdict::Fine => Verdict::Fine,
+        tls::Verdict::Note => Verdict::Note,
+        tls::Verdict::Fix => Verdict::Fix,
+    };
+    Finding { what: seen.what, verdict, text: seen.text }
 }
 
 /// A port that is taken is as it should be while the gateway runs, and the reason that it will not start otherwise.
@@ -192,7 +205,7 @@ fn check_board(settings: &config::Board, gateway_runs: bool) -> Finding {
 mod tests {
     use std::thread;
 
-    use super::{super::finding::Verdict, *};
+    use super::*;
     use crate::transcripts::sled_store::SledStore;
 
     #[test]
