@@ -174,8 +174,9 @@ pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
 pub const RECORD_PARTS_MAX: usize = 256;
 /// Store operations that share one fsync.
 pub const STORE_GROUP_MAX: usize = 256;
-/// sled's page cache, in bytes (its default is 1 GB).
-pub const STORE_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// sled's page cache, in bytes (its default is 1 GB): a page for each of its 256 shards, below which it cannot go. Records
+/// are written and read at the ends of their ranges; more would only fill with old ones.
+pub const STORE_CACHE_BYTES: u64 = 1024 * 1024;
 /// Rows of old records that are deleted before the next operations get their turn.
 pub const STORE_DELETIONS_AT_ONCE_MAX: usize = 64;
 
