@@ -40,7 +40,7 @@ const STREAMED_ONE_IN: usize = 4;
 /// Frames of such a stream: more than one piece for the spool.
 const FRAMES: u32 = 60;
 /// What the box is given to let go of the last connections and to hand over the last records.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
+const SETTLE_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The store flushes by itself twice a second.
 const REST: Duration = Duration::from_secs(2);
