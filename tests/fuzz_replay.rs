@@ -117,6 +117,11 @@ fn signatures_hold_for_every_form_of_their_url_and_for_nothing_else() {
 }
 
 #[test]
+fn what_is_said_of_a_wrong_signature_names_the_mistake_and_no_secret() {
+    replay("signature_doubt", MUTATIONS);
+}
+
+#[test]
 fn configurations_are_served_with_or_refused_with_a_place() {
     replay("config", CONFIG_MUTATIONS);
 }

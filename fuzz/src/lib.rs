@@ -8,6 +8,7 @@ pub mod config;
 pub mod http_target;
 pub mod media_message;
 pub mod rest_answer;
+pub mod signature_doubt;
 pub mod signature_url;
 pub mod stored_record;
 pub mod webhook_form;
@@ -18,10 +19,11 @@ mod text;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("media_message", media_message::run),
     ("webhook_form", webhook_form::run),
     ("signature_url", signature_url::run),
+    ("signature_doubt", signature_doubt::run),
     ("config", config::run),
     ("stored_record", stored_record::run),
     ("http_target", http_target::run),

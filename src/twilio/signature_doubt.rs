@@ -234,7 +234,7 @@ fn signed_for(url: UrlParts<'_>, changes: &[&Change<'_>]) -> Explanation {
 }
 
 fn other_hosts<'a>(doubt: &Doubt<'a>, url: &UrlParts<'a>) -> Vec<(&'a str, Change<'a>)> {
-    let others = doubt.other_hosts.iter().filter(|other| !other.host.eq_ignore_ascii_case(url.host));
+    let others = doubt.other_hosts.iter().filter(|other| other.host != url.host);
     let change = |other: &OtherHost<'a>| {
         let what = format!("the host is the one of {}", other.named_by).into();
         (other.host, Change { reason: Reason::Host, what, remedy: other.remedy.into() })
