@@ -49,6 +49,8 @@ const PURE: &[&str] = &[
     "transcripts/stored.rs",
     "transcripts/pending.rs",
     "transcripts/outbox.rs",
+    "transcripts/books.rs",
+    "transcripts/view.rs",
     "speech/audio.rs",
     "speech/decode.rs",
     "speech/endpoint.rs",

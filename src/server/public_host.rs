@@ -178,7 +178,8 @@ fn checked(host: &str) -> Result<&str, HostError> {
     }
     let authority: Authority = host.parse().map_err(|_| HostError::Malformed)?;
     let port_is_sound = authority.as_str().len() == authority.host().len() || authority.port_u16().is_some();
-    if authority.host().is_empty() || !port_is_sound { Err(HostError::Malformed) } else { Ok(host) }
+    // The dot alone is the root of all names.
+    if matches!(authority.host(), "" | ".") || !port_is_sound { Err(HostError::Malformed) } else { Ok(host) }
 }
 
 /// A host in lower case, and without the dot that a name in full form ends with.
@@ -364,7 +365,17 @@ mod tests {
         let host = host(None);
         assert_eq!(origin(&host, STRANGER, &[]), Err(HostError::Missing));
         assert_eq!(origin(&host, STRANGER, &[("host", "a.example"), ("host", "b.example")]), Err(HostError::Repeated));
-        for bad in ["", "user@gw.example", "gw.example/path", "gw example", "gw.example:port", "gw.example:", ":443"] {
+        for bad in [
+            "",
+            ".",
+            ".:443",
+            "user@gw.example",
+            "gw.example/path",
+            "gw example",
+            "gw.example:port",
+            "gw.example:",
+            ":443",
+        ] {
             assert_eq!(origin(&host, STRANGER, &[("host", bad)]), Err(HostError::Malformed), "{bad:?}");
         }
         for good in

@@ -1,10 +1,11 @@
-//! The keeper's task: joins the wait for recordings, the outbox, the store's thread, Twilio and the upstream.
+//! The keeper's task: joins the [`Books`], the store's thread, Twilio and the upstream.
 //!
-//! It decides nothing that can be decided without it: [`Pending`] and [`Outbox`] say what is to be done, this does it
-//! and tells them what came of it. Everything it waits for is a small task in one set, so a slow disk, a slow Twilio
-//! and a slow upstream never hold up each other.
+//! It decides nothing: the books says what is to be written, sent and asked, this does it and tells what came of it.
+//! Everything it waits for is a small task in one set, so a slow disk, a slow Twilio and a slow upstream never hold up
+//! each other.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,24 +19,25 @@ use tokio::{
 };
 
 use super::{
+    books::{Asker, Books, Next, Output, Writing, Written},
     identity::random,
     keeper::{Command, Errand, KeepError, KeeperError, KeeperOptions},
-    outbox::{self, Delivery, Loaded, Outbox, OutboxOptions},
-    pending::{self, Fetched, Listed, Pending},
+    outbox::{Delivery, OutboxOptions},
+    pending::{Fetched, Listed},
     record::{Record, TranscriptId},
     recordings,
     store::Store,
-    stored::{Sequence, State},
+    stored::Sequence,
     upstream::{Sent, Upstream},
-    view::{KeeperView, RecentCalls, SyncError},
-    writer::{Causes, Change, Done, Next, NotKept, Opener, StoreHealth, StorePort},
+    view::{KeeperView, SyncError},
+    writer::{self, Causes, Change, Done, NotKept, Opener, StoreHealth, StorePort},
 };
 use crate::{
     calls::EndedCall,
     limits::{ERRAND_MAX, KEEPER_STOP_MAX, RECENT_CALLS_MAX, STORE_TIDY_EVERY},
     twilio::{
         rest::{CallLookup, ListedRecording, RestFailure, RestReply},
-        sid::{CallSid, RecordingSid},
+        sid::{CallSid, RecordingSid, StreamSid},
     },
 };
 
@@ -43,14 +45,12 @@ type Reply = oneshot::Sender<Result<(), KeepError>>;
 
 /// What was waited for and has come.
 enum Work {
-    Drafted { record: Box<Record>, done: Done, reply: Reply },
-    Finalized { record: Box<Record>, done: Done, reply: Option<Reply> },
+    Written { writing: Writing, asker: Option<Asker>, done: Done },
+    Unparked { id: TranscriptId, done: Done, reply: oneshot::Sender<Done> },
+    Loaded(writer::Next),
+    Sent { sequence: Sequence, record: Box<Record>, sent: Sent },
     Fetched { call_sid: CallSid, recording_sid: RecordingSid, fetched: Fetched },
     Listed { call_sid: CallSid, listed: Listed },
-    Loaded(Next),
-    Sent { sequence: Sequence, record: Box<Record>, sent: Sent },
-    Noted { sequence: Sequence, record: Box<Record>, state: State, done: Done },
-    Unparked { id: TranscriptId, done: Done, reply: oneshot::Sender<Done> },
     Tidied(Done),
 }
 
@@ -61,17 +61,16 @@ pub(super) struct KeeperLoop {
     store: StorePort,
     store_thread: std::thread::JoinHandle<()>,
     health: watch::Receiver<StoreHealth>,
-    /// `None` without `sync.url`: then records stay on the box.
-    upstream: Option<(Outbox, Arc<Upstream>)>,
-    /// The record that the outbox has in its hands.
-    in_hand: Option<Box<Record>>,
-    pending: Pending,
+    upstream: Option<Arc<Upstream>>,
+    books: Books,
+    /// Those who wait until a record is safe.
+    askers: HashMap<Asker, Reply>,
+    next_asker: u64,
     work: JoinSet<Work>,
     /// How many of those must be waited for before the task may end.
     essential: usize,
     stop_at: Option<Instant>,
     tidy_at: Instant,
-    recent: RecentCalls,
     last_ok: Option<Timestamp>,
     last_error: Option<SyncError>,
     view: watch::Sender<KeeperView>,
@@ -89,37 +88,28 @@ impl KeeperLoop {
     ) -> Result<(Self, watch::Receiver<KeeperView>), KeeperError> {
         let now = options.clock.now();
         let drafts = store.drafts().map_err(KeeperError::Store)?;
-        let mut last = store.recent(RECENT_CALLS_MAX).map_err(KeeperError::Store)?;
-        last.extend_from_slice(&drafts);
-        let recent = RecentCalls::of(&last);
-        let mut pending = Pending::new();
-        for draft in drafts {
-            let ago = options.clock.wall(now).duration_since(draft.record.ended_at);
-            pending.handle_resumed(draft.record, ago.try_into().unwrap_or_default(), now);
-        }
+        let recent = store.recent(RECENT_CALLS_MAX).map_err(KeeperError::Store)?;
         let (store, store_thread) = StorePort::start(store, reopen, pause).map_err(KeeperError::Thread)?;
-        let sync = &options.sync;
-        let outbox = OutboxOptions {
-            retry_min: sync.retry_min,
-            retry_max: sync.retry_max,
+        let outbox = upstream.as_ref().map(|_| OutboxOptions {
+            retry_min: options.sync.retry_min,
+            retry_max: options.sync.retry_max,
             seed: random().map_or(0, |random| random as u64),
-        };
+        });
         let (view, view_receiver) = watch::channel(KeeperView::default());
-        let health = store.health();
         let keeper = Self {
             commands,
             errands,
-            health,
+            health: store.health(),
             store,
             store_thread,
-            upstream: upstream.map(|upstream| (Outbox::new(outbox), Arc::new(upstream))),
-            in_hand: None,
-            pending,
+            upstream: upstream.map(Arc::new),
+            books: Books::new(outbox, drafts, recent, options.clock.wall(now), now),
+            askers: HashMap::new(),
+            next_asker: 0,
             work: JoinSet::new(),
             essential: 0,
             stop_at: None,
             tidy_at: now,
-            recent,
             last_ok: None,
             last_error: None,
             view,
@@ -158,9 +148,9 @@ impl KeeperLoop {
     async fn handle_command(&mut self, command: Command) {
         let now = self.options.clock.now();
         match command {
-            Command::Keep { ended, reply } => self.keep(*ended, reply).await,
+            Command::Keep { ended, reply } => self.keep(&ended, reply),
             Command::Announced { call_sid, recording_sid, status } => {
-                self.pending.handle_announced(call_sid, recording_sid, status, now);
+                self.books.handle_announced(call_sid, recording_sid, status, now);
             }
             Command::Retry { id, reply } => {
                 let done = self.store.change(Change::Unpark(id)).await;
@@ -171,137 +161,99 @@ impl KeeperLoop {
         }
     }
 
-    /// A call that went to the recorder, or was heard of from there, leaves a draft; any other one is final at once.
-    async fn keep(&mut self, ended: EndedCall, reply: Reply) {
+    fn keep(&mut self, ended: &EndedCall, reply: Reply) {
         let clock = self.options.clock;
-        let id = TranscriptId::new(clock.wall(ended.ended_at), random().unwrap_or_else(|_| random_from_sid(&ended)));
+        let id = TranscriptId::new(clock.wall(ended.ended_at), random().unwrap_or_else(|_| random_from_sid(ended)));
         let wall = |at| clock.wall(at);
-        let record = Record::of_ended(id, &ended, wall, &self.options.made_by, &self.options.language);
-        let record = Box::new(record);
-        // A redirect whose answer was lost may have been applied: only the recordings tell.
-        if ended.fallback.is_some() || self.pending.is_announced(ended.call_sid) {
-            let done = self.store.change(Change::PutDraft(record.clone())).await;
-            self.essential(async move { Work::Drafted { record, done: settled(done).await, reply } });
-        } else {
-            self.finalize(record, Some(reply)).await;
-        }
-    }
-
-    async fn finalize(&mut self, record: Box<Record>, reply: Option<Reply>) {
-        let done = self.store.change(Change::PutFinal(record.clone())).await;
-        self.essential(async move { Work::Finalized { record, done: settled(done).await, reply } });
+        let record = Record::of_ended(id, ended, wall, &self.options.made_by, &self.options.language);
+        self.next_asker += 1;
+        let asker = Asker(self.next_asker);
+        self.askers.insert(asker, reply);
+        self.books.handle_ended(Box::new(record), Some(asker));
     }
 
     fn handle_work(&mut self, work: Work) {
         let now = self.options.clock.now();
         match work {
-            Work::Drafted { record, done, reply } => {
-                self.essential -= 1;
-                // Already there: somebody waits for it, or it is final.
-                if !matches!(done, Ok(false)) {
-                    self.recent.note(&record, State::AwaitingRecording);
-                    self.pending.handle_ended(*record, now);
-                }
-                let _ = reply.send(done.map(|_| ()).map_err(KeepError::NotKept));
-            }
-            Work::Finalized { record, done, reply } => {
-                self.essential -= 1;
-                if !matches!(done, Ok(false)) {
-                    self.recent.note(&record, State::Unsynced);
-                    self.handle_unsynced();
-                }
-                if let Some(reply) = reply {
-                    let _ = reply.send(done.map(|_| ()).map_err(KeepError::NotKept));
-                }
-            }
-            Work::Fetched { call_sid, recording_sid, fetched } => {
-                self.pending.handle_fetched(call_sid, recording_sid, fetched, now);
-            }
-            Work::Listed { call_sid, listed } => self.pending.handle_listed(call_sid, listed, now),
-            Work::Loaded(next) => self.handle_loaded(next, now),
-            Work::Sent { sequence, record, sent } => self.handle_sent(sequence, record, sent, now),
-            Work::Noted { sequence, record, state, done } => {
-                self.essential -= 1;
-                if done.is_ok() {
-                    self.recent.note(&record, state);
-                    if let Some((outbox, _)) = &mut self.upstream {
-                        outbox.handle_noted(sequence);
-                    }
-                }
-            }
+            Work::Written { writing, asker, done } => self.handle_written(writing, asker, done, now),
             Work::Unparked { id, done, reply } => {
                 self.essential -= 1;
                 if matches!(done, Ok(true)) {
-                    self.recent.unpark(id);
-                    self.handle_unsynced();
+                    self.books.handle_unparked(id);
                 }
                 let _ = reply.send(done);
             }
+            Work::Loaded(next) => {
+                self.books.handle_loaded(next.map_or(Next::Unavailable, Next::Found), now);
+            }
+            Work::Sent { sequence, record, sent } => self.handle_sent(sequence, record, sent, now),
+            Work::Fetched { call_sid, recording_sid, fetched } => {
+                self.books.handle_fetched(call_sid, recording_sid, fetched, now);
+            }
+            Work::Listed { call_sid, listed } => self.books.handle_listed(call_sid, listed, now),
             // There may be more to delete than went at once.
             Work::Tidied(Ok(true)) => self.tidy_at = now,
             Work::Tidied(_) => {}
         }
     }
 
-    fn handle_unsynced(&mut self) {
-        if let Some((outbox, _)) = &mut self.upstream {
-            outbox.handle_unsynced();
-        }
-    }
-
-    fn handle_loaded(&mut self, next: Next, now: Instant) {
-        let Some((outbox, _)) = &mut self.upstream else { return };
-        let loaded = match next {
-            Ok(Some(stored)) => match stored.sequence {
-                Some(sequence) => {
-                    self.in_hand = Some(Box::new(stored.record));
-                    Loaded::Record(sequence)
-                }
-                None => Loaded::Nothing,
-            },
-            Ok(None) => Loaded::Nothing,
-            Err(_) => Loaded::Unavailable,
+    fn handle_written(&mut self, writing: Writing, asker: Option<Asker>, done: Done, now: Instant) {
+        self.essential -= 1;
+        let written = match done {
+            Ok(true) => Written::Durable,
+            Ok(false) => Written::Already,
+            Err(_) => Written::NotYet,
         };
-        outbox.handle_loaded(loaded, now);
+        if let Writing::Synced { record, .. } = &writing
+            && written != Written::NotYet
+        {
+            tracing::info!(
+                event = "TRANSCRIPT_SYNCED",
+                call_sid = %record.call_sid,
+                stream_sid = record.stream_sid.map(tracing::field::display),
+                transcript_id = %record.id,
+                "transcript taken by the upstream"
+            );
+        }
+        self.books.handle_written(writing, written, now);
+        if let Some(reply) = asker.and_then(|asker| self.askers.remove(&asker)) {
+            let _ = reply.send(done.map(|_| ()).map_err(KeepError::NotKept));
+        }
     }
 
     fn handle_sent(&mut self, sequence: Sequence, record: Box<Record>, sent: Sent, now: Instant) {
         self.essential -= 1;
-        let Some((outbox, _)) = &mut self.upstream else { return };
-        outbox.handle_delivery(sequence, sent.delivery, now);
         let at = self.options.clock.wall(now);
+        let (call_sid, stream_sid, id) = (record.call_sid, record.stream_sid, record.id);
+        self.books.handle_sent(sequence, record, sent.delivery, at, now);
         if sent.delivery == Delivery::Acknowledged {
             self.last_ok = Some(at);
-        } else {
-            tracing::warn!(
-                event = "SYNC_FAILED",
-                call_sid = %record.call_sid,
-                stream_sid = record.stream_sid.map(tracing::field::display),
-                transcript_id = %record.id,
-                answer = sent.answer,
-                parked = matches!(sent.delivery, Delivery::Refused { .. }),
-                failures = outbox.failures(),
-                "transcript not taken by the upstream"
-            );
-            self.last_error = Some(SyncError { at, message: sent.answer });
+            return;
         }
-        self.in_hand = Some(record);
+        tracing::warn!(
+            event = "SYNC_FAILED",
+            %call_sid,
+            stream_sid = stream_sid.map(tracing::field::display),
+            transcript_id = %id,
+            answer = sent.answer,
+            parked = matches!(sent.delivery, Delivery::Refused { .. }),
+            failures = self.books.failures(),
+            "transcript not taken by the upstream"
+        );
+        self.last_error = Some(SyncError { at, message: sent.answer });
     }
 
     /// The store has changed. Records that it kept by itself, after it had refused them, are noticed here alone.
     fn handle_health(&mut self) {
         let health = self.health.borrow_and_update().clone();
         if health.failure.is_none() && health.counts.unsynced > 0 {
-            self.handle_unsynced();
+            self.books.handle_unsynced();
         }
     }
 
     async fn handle_timeout(&mut self) {
         let now = self.options.clock.now();
-        self.pending.handle_timeout(now);
-        if let Some((outbox, _)) = &mut self.upstream {
-            outbox.handle_timeout(now);
-        }
+        self.books.handle_timeout(now);
         if self.tidy_at <= now {
             self.tidy_at = now + STORE_TIDY_EVERY;
             let keep_synced = self.options.store.keep_synced;
@@ -312,66 +264,37 @@ impl KeeperLoop {
         }
     }
 
-    /// Does what the deciding parts say. While stopping, only what must not be forgotten.
+    /// Does what the books says.
     async fn perform(&mut self) {
-        while let Some(output) = self.pending.poll_output() {
+        while let Some(output) = self.books.poll_output() {
             match output {
-                pending::Output::Finalize(record) => self.finalize(record, None).await,
-                pending::Output::Fetch { call_sid, recording_sid } => self.fetch(call_sid, recording_sid),
-                pending::Output::List { call_sid } => self.list(call_sid),
-            }
-        }
-        while let Some((outbox, upstream)) = &mut self.upstream
-            && let Some(output) = outbox.poll_output()
-        {
-            let at = self.options.clock.wall(self.options.clock.now());
-            match output {
-                outbox::Output::Load | outbox::Output::Send { .. } if self.stop_at.is_some() => {}
-                outbox::Output::Load => {
+                Output::Write { writing, asker } => {
+                    let done = self.store.change(change_of(&writing)).await;
+                    self.essential(async move { Work::Written { writing, asker, done: settled(done).await } });
+                }
+                Output::Load => {
                     let next = self.store.first_unsynced().await;
                     self.work.spawn(async move { Work::Loaded(next.await.unwrap_or(Err(NotKept::Stopped))) });
                 }
-                outbox::Output::Send { sequence } => {
-                    let Some(record) = self.in_hand.take() else { continue };
-                    let upstream = upstream.clone();
+                Output::Send { sequence, record } => {
+                    let Some(upstream) = self.upstream.clone() else { continue };
                     self.essential(async move {
                         let sent = upstream.send(&record).await;
                         Work::Sent { sequence, record, sent }
                     });
                 }
-                outbox::Output::MarkSynced { sequence } => {
-                    self.note(sequence, State::Synced { at }, Change::MarkSynced { sequence, at }).await;
+                Output::Fetch { call_sid, recording_sid, stream_sid } => {
+                    self.fetch(call_sid, recording_sid, stream_sid);
                 }
-                outbox::Output::Park { sequence, status } => {
-                    self.note(sequence, State::Parked { status, at }, Change::Park { sequence, status, at }).await;
-                }
+                Output::List { call_sid } => self.list(call_sid),
             }
         }
     }
 
-    async fn note(&mut self, sequence: Sequence, state: State, change: Change) {
-        let Some(record) = self.in_hand.take() else { return };
-        let done = self.store.change(change).await;
-        self.essential(async move {
-            let done = settled(done).await;
-            if done.is_ok() && matches!(state, State::Synced { .. }) {
-                tracing::info!(
-                    event = "TRANSCRIPT_SYNCED",
-                    call_sid = %record.call_sid,
-                    stream_sid = record.stream_sid.map(tracing::field::display),
-                    transcript_id = %record.id,
-                    "transcript taken by the upstream"
-                );
-            }
-            Work::Noted { sequence, record, state, done }
-        });
-    }
-
-    fn fetch(&mut self, call_sid: CallSid, recording_sid: RecordingSid) {
+    fn fetch(&mut self, call_sid: CallSid, recording_sid: RecordingSid, stream_sid: Option<StreamSid>) {
         let (reply, answer) = oneshot::channel();
         let _ = self.errands.try_send(Errand::FetchRecording { recording_sid, reply });
         let store = self.options.store.path.clone();
-        let stream_sid = self.pending.stream_sid(call_sid).map(tracing::field::display);
         self.work.spawn(async move {
             let Ok(Ok(answer)) = timeout(ERRAND_MAX, answer).await else {
                 return Work::Fetched { call_sid, recording_sid, fetched: Fetched::Unreachable };
@@ -382,7 +305,7 @@ impl KeeperLoop {
                 tracing::info!(
                     event = "RECORDING_RECEIVED",
                     %call_sid,
-                    stream_sid,
+                    stream_sid = stream_sid.map(tracing::field::display),
                     %recording_sid,
                     bytes,
                     "recording received"
@@ -412,6 +335,7 @@ impl KeeperLoop {
 
     fn stop(&mut self) {
         self.stop_at = Some(self.options.clock.now() + KEEPER_STOP_MAX);
+        self.books.handle_stopping();
     }
 
     fn is_done(&self) -> bool {
@@ -419,9 +343,8 @@ impl KeeperLoop {
     }
 
     fn next_deadline(&self) -> Instant {
-        let recording = self.pending.poll_timeout().map(|(at, _)| at);
-        let sync = self.upstream.as_ref().and_then(|(outbox, _)| outbox.poll_timeout()).map(|(at, _)| at);
-        [recording, sync, self.stop_at].into_iter().flatten().fold(self.tidy_at, Instant::min)
+        let books = self.books.poll_timeout().map(|(at, _)| at);
+        [books, self.stop_at].into_iter().flatten().fold(self.tidy_at, Instant::min)
     }
 
     fn publish(&self) {
@@ -441,14 +364,23 @@ impl KeeperLoop {
             store_error: health.failure.as_ref().map(|error| Causes(error.as_ref()).to_string()),
             last_ok: self.last_ok,
             last_error: self.last_error.clone(),
-            sync_trouble: self.upstream.as_ref().is_some_and(|(outbox, _)| outbox.is_in_trouble()),
-            recent: self.recent.to_vec(),
+            sync_trouble: self.books.is_in_trouble(),
+            recent: self.books.recent(),
         };
         self.view.send_if_modified(|known| {
             let differs = *known != view;
             *known = view;
             differs
         });
+    }
+}
+
+fn change_of(writing: &Writing) -> Change {
+    match writing {
+        Writing::Draft(record) => Change::PutDraft(record.clone()),
+        Writing::Final(record) => Change::PutFinal(record.clone()),
+        &Writing::Synced { sequence, at, .. } => Change::MarkSynced { sequence, at },
+        &Writing::Parked { sequence, status, at, .. } => Change::Park { sequence, status, at },
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! The way of a record: an ended call ([`keeper`]) becomes a [`record`]; one that went to the recorder waits for its
 //! recording ([`pending`]), first as a draft; then it is final, gets its place in the order ([`store`], written by
-//! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced.
+//! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced. What follows what is
+//! decided in the [`books`].
 
+pub mod books;
 pub mod identity;
 pub mod keeper;
 mod keeper_loop;
+
 pub mod outbox;
 pub mod pending;
 pub mod read;
