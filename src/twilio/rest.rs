@@ -254,8 +254,8 @@ impl RestReply {
 
     /// The body as an object of this shape. (serde would also take an array for a struct, field by field.)
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        let body = self.body.trim_ascii_start();
-        body.starts_with(b"{").then(|| serde_json::from_slice(body).ok()).flatten()
+        let first = self.body.iter().find(|byte| !b" \t\n\r".contains(byte));
+        (first == Some(&b'{')).then(|| serde_json::from_slice(&self.body).ok()).flatten()
     }
 }
 
