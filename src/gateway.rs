@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     board::{self, LampDriver, panel, simulated::SimulatedLamps},
-    calls::{Desk, DeskOptions, DeskView, Event, Pulses, watchdog::Watchdog},
+    calls::{Desk, DeskOptions, DeskView, Event, LiveCall, Pulses, watchdog::Watchdog},
     config::Config,
     limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
     server::{
@@ -48,7 +48,7 @@ use crate::{
         clock::Clock,
         http_client::{HttpClient, Roots},
     },
-    transcripts::{Keeper, KeeperOptions, KeeperPort, identity, recordings},
+    transcripts::{Keeper, KeeperOptions, KeeperPort, Started, identity, recordings},
 };
 
 mod certificate;
@@ -108,8 +108,9 @@ impl Gateway {
         let twilio =
             TwilioApi { rest: Arc::new(RestClient::new(&config.twilio, http)), account_sid: config.twilio.account_sid };
         let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
-        let (keeper, keeper_task) =
-            Keeper::start(keeper_options(&config, clock)?, wanted).map_err(StartError::Keeper)?;
+        let keeper_options = keeper_options(&config, clock)?;
+        let Started { port: keeper, task: keeper_task, left, host } =
+            Keeper::start(keeper_options, wanted).map_err(StartError::Keeper)?;
         let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted));
         let audio_folder = config.store.path.join(recordings::FOLDER);
         let (spool, _spool_thread) = Spool::start(&audio_folder).map_err(StartError::Spool)?;
@@ -118,6 +119,9 @@ impl Gateway {
         let pulses = Pulses::new(began);
         let (desk, desk_receiver) = DeskPort::new(DESK_QUEUE_MAX);
         let public_host = PublicHost::new(config.public.host.as_deref(), config.public.trusted_proxies.clone());
+        if let Some(host) = host {
+            public_host.note_known(&host);
+        }
         let public_host = Arc::new(public_host);
         let behind = Behind {
             desk: desk.clone(),
@@ -133,7 +137,8 @@ impl Gateway {
             },
         };
         let router = Arc::new(Router::new(&config, behind, router::Limits::default()));
-        let machine = Desk::new(desk_options(&config, &prompts), pulses);
+        let mut machine = Desk::new(desk_options(&config, &prompts), pulses);
+        take_up(&mut machine, left, clock.now());
         let (desk_view, desk_seen) = watch::channel(machine.view());
         let (running, errands_done) = mpsc::channel(1);
         let documents = router.documents().clone();
@@ -318,6 +323,16 @@ fn open_lamps(config: &Config) -> Result<(Box<dyn LampDriver + Send>, bool), Sta
             tracing::warn!(error = &error as &dyn std::error::Error, "no lamps");
             Ok((Box::new(SimulatedLamps::default()), true))
         }
+    }
+}
+
+/// Calls that the run before left: Twilio is asked what became of each.
+fn take_up(desk: &mut Desk, left: Vec<LiveCall>, now: Instant) {
+    if !left.is_empty() {
+        tracing::warn!(calls = left.len(), "the box ended while calls lived; Twilio is asked what became of them");
+    }
+    for live in left {
+        desk.handle(Event::CallRemembered(Box::new(live)), now);
     }
 }
 

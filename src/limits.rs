@@ -180,6 +180,9 @@ pub const STORE_CACHE_BYTES: u64 = 1024 * 1024;
 /// Rows of old records that are deleted before the next operations get their turn.
 pub const STORE_DELETIONS_AT_ONCE_MAX: usize = 64;
 
+/// What a redirect waits for the journal's entry of it: the disk's usual time for an fsync, and half of what a redirect
+/// may be late.
+pub const JOURNAL_WAIT_MAX: Duration = Duration::from_millis(125);
 /// Orders that may wait for the keeper; an ended call beyond it is refused, and its webhook gets 503.
 pub const KEEPER_QUEUE_MAX: usize = 256;
 /// Questions about recordings that may be with Twilio at once; the others wait their turn.

@@ -69,7 +69,9 @@ fn a_power_cut_in_mid_call_ends_in_a_recording_and_what_was_kept_is_sent_once() 
     });
     line.hold();
     serve.kill();
+    // Twilio has not noticed yet, and the caller speaks into a dead stream.
     let serve = office.serve();
+    serve.wait_for("the call to be sent to the recorder", |line| line["event"] == "WD_REDIRECTED");
     line.release();
     let interrupted = ended(&calling.finish(), "recorded");
     upstream.set_down(false);
@@ -79,14 +81,15 @@ fn a_power_cut_in_mid_call_ends_in_a_recording_and_what_was_kept_is_sent_once() 
     assert_eq!(code, Some(0));
     process::assert_in_order(
         &log.of_call(&interrupted.call_sid),
-        &["stream_ended 200", "handle_recording 200", "TRANSCRIPT_STORED", "TRANSCRIPT_SYNCED"],
+        &["WD_REDIRECTED", "handle_recording 200", "TRANSCRIPT_STORED", "TRANSCRIPT_SYNCED"],
     );
 
     let arrived: Vec<Value> = upstream.transcripts().into_iter().map(|transcript| transcript.body).collect();
     let expected = [acknowledged.call_sid, kept.call_sid, interrupted.call_sid];
     assert_eq!(call_sids(&arrived), expected);
     assert_eq!(upstream.repeated(), 0, "none twice after an acknowledgement");
-    assert_eq!(arrived[2]["fallback"]["reason"], "unknown_call");
+    assert_eq!(arrived[2]["fallback"]["reason"], "socket_lost");
+    assert!(arrived[2]["stream_sid"].is_string(), "what the run before knew of it");
     assert_eq!(arrived[2]["recording_sid"].as_str(), interrupted.recording_sid.as_deref());
     assert_eq!(office.transcripts(), arrived, "the same objects that were sent");
 }

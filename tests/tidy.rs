@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "transcripts/pending.rs",
     "transcripts/outbox.rs",
     "transcripts/books.rs",
+    "transcripts/journal.rs",
     "transcripts/view.rs",
     "speech/audio.rs",
     "speech/decode.rs",

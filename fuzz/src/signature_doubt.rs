@@ -11,8 +11,6 @@
 //!
 //! Line 4 is also the header as it came.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use kolbox::twilio::{
     signature::{self, Body, Scheme, UrlParts},
     signature_doubt::{Doubt, Explanation, OtherHost, Reason, explain, without_values},
@@ -131,8 +129,7 @@ fn check_query(target: &str) {
         let url = format!("https://gw.example/a?{query}");
         assert!(!without_values(&url).contains(NUMBER), "{url}");
     }
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let shown = without_values(&format!("https://{address}{target}&Caller=%2B{NUMBER}"));
+    let shown = without_values(&format!("https://gw.example/{target}&Caller=%2B{NUMBER}"));
     let is_in_path = !target.contains('?') || target.split('?').next().is_some_and(|path| path.contains(NUMBER));
     assert!(is_in_path || !shown.contains(NUMBER), "{shown}");
 }

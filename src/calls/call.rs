@@ -20,9 +20,9 @@ use std::{
 };
 
 use super::{
-    AttemptId, CallFacts, CallKey, CallState, CallView, DeskOptions, EndCause, EndedCall, Fallback, Output, Party,
-    PromptForm, Pulses, RequestId, RestTrouble, SocketEnd, SocketId, StreamKey, StreamToken, redirect::Redirect,
-    watchdog::Watch,
+    AttemptId, CallFacts, CallKey, CallState, CallView, DeskOptions, EndCause, EndedCall, Fallback, LiveCall, Memo,
+    Output, Party, PromptForm, Pulses, RequestId, RestTrouble, SocketEnd, SocketId, StreamKey, StreamToken,
+    redirect::Redirect, watchdog::Watch,
 };
 use crate::{
     limits::DEFERRED_ANSWERS_MAX,
@@ -85,6 +85,10 @@ pub struct Call {
     pub(super) stream: Option<Stream>,
     /// A stream before the latest one had media.
     pub(super) earlier_media: bool,
+    /// What the run before knew, if it ended while this call lived: its stream died with it.
+    pub(super) remembered: Option<Memo>,
+    /// What the journal has of this call.
+    pub(super) journal: Option<Memo>,
     pub(super) stream_error_at: Option<Instant>,
     pub(super) fallback: Option<Fallback>,
     pub(super) redirect: Option<Redirect>,
@@ -160,6 +164,8 @@ impl Call {
             since: now,
             stream: None,
             earlier_media: false,
+            remembered: None,
+            journal: None,
             stream_error_at: None,
             fallback: None,
             redirect: None,
@@ -218,7 +224,25 @@ impl Call {
     }
 
     pub(super) fn stream_sid(&self) -> Option<StreamSid> {
-        self.stream.as_ref().map(|stream| stream.stream_sid)
+        let remembered = || self.remembered.and_then(|memo| memo.stream_sid);
+        self.stream.as_ref().map(|stream| stream.stream_sid).or_else(remembered)
+    }
+
+    /// What the journal is to have of it; `None`: it has that already.
+    pub(super) fn next_memo(&mut self) -> Option<LiveCall> {
+        let memo = Memo { stream_sid: self.stream_sid(), fallback: self.fallback };
+        if self.journal == Some(memo) {
+            return None;
+        }
+        self.journal = Some(memo);
+        Some(LiveCall {
+            call_sid: self.call_sid,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            direction: self.direction,
+            answered_at: self.answered_at,
+            memo,
+        })
     }
 
     pub(super) fn next_attempt(&mut self) -> AttemptId {

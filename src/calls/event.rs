@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::party::Party;
+use super::{live_call::LiveCall, party::Party};
 use crate::{
     limits::TOKEN_BYTES,
     twilio::{
@@ -141,6 +141,8 @@ pub enum Event {
     RedirectAnswered { attempt: AttemptId, outcome: UpdateOutcome },
     /// A question about a call was answered, or not.
     CallLookedUp { attempt: AttemptId, outcome: CallLookup },
+    /// The journal of the run before names this call: that run ended while the call lived.
+    CallRemembered(Box<LiveCall>),
     /// Whether records can be kept has changed.
     StoreChanged { can_keep: bool },
     /// No new streams from now on; running ones are sent to the recorder at `until`.
@@ -279,6 +281,8 @@ pub enum Output {
     Redirect { attempt: AttemptId, call_sid: CallSid, prompt: PromptForm },
     /// Ask Twilio for the call's status and, if `recordings`, whether it has a recording.
     LookUpCall { attempt: AttemptId, call_sid: CallSid, recordings: bool },
+    /// Write the call into the journal: it lives, or what is known of it has changed. Its record takes it out again.
+    RememberCall(Box<LiveCall>),
     /// Keep the record of an ended call; then answer the webhook with 204, if one waits for it.
     KeepRecord { ended: Box<EndedCall>, request: Option<RequestId> },
     /// Answer this webhook with 204 once the record that an earlier one is waiting for is kept; now, if none is.

@@ -45,6 +45,7 @@
 pub mod call;
 pub mod desk;
 pub mod event;
+pub mod live_call;
 pub mod options;
 pub mod party;
 pub mod pulse;
@@ -56,6 +57,7 @@ pub mod watchdog;
 
 pub use desk::{Desk, DeskView};
 pub use event::*;
+pub use live_call::{LiveCall, Memo};
 pub use options::DeskOptions;
 pub use party::Party;
 pub use pulse::Pulses;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Answer, AttemptId, EndCause, Fallback, FallbackReason, Output, Report, RequestId, RestTrouble,
+    Answer, AttemptId, EndCause, Fallback, FallbackReason, Memo, Output, Report, RequestId, RestTrouble,
     call::{Call, Context, Phase},
     redirect::{ATTEMPT_MAX, Redirect, Verdict},
     streaming::QUIET_MAX,
@@ -23,6 +23,23 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 const RECORDERS_MAX: u32 = 2;
 
 impl Call {
+    /// Takes up a call that the run before left: its stream died with that run, and whether it is in the recorder, over,
+    /// or in silence only Twilio knows.
+    pub(super) fn resume(&mut self, answered_at: Instant, memo: Memo, context: &mut Context<'_>) {
+        self.answered_at = answered_at;
+        self.remembered = Some(memo);
+        self.journal = Some(memo);
+        self.fallback = memo.fallback;
+        // Nobody counted its frames; a stream that came up had some.
+        self.earlier_media = memo.stream_sid.is_some();
+        if memo.fallback.is_some_and(|fallback| fallback.redirected_at.is_some()) {
+            self.enter_recording(context);
+        } else {
+            self.enter(Phase::StreamOver, context.now);
+            self.timers.ask_at = Some(context.now);
+        }
+    }
+
     /// Answers a webhook with the `<Record>`: no redirect is needed any more, and none is repeated.
     pub(super) fn give_recorder(&mut self, request: RequestId, reason: FallbackReason, context: &mut Context<'_>) {
         let fallback = self.fallback.get_or_insert(Fallback { reason, redirected_at: None });
@@ -239,7 +256,7 @@ impl Call {
         }
         let attempt = self.next_attempt();
         self.look_up = Some((attempt, context.now + ATTEMPT_MAX + ATTEMPT_MAX));
-        let recordings = self.phase == Phase::Recording;
+        let recordings = self.phase == Phase::Recording || self.remembered.is_some();
         context.outputs.push_back(Output::LookUpCall { attempt, call_sid: self.call_sid, recordings });
     }
 
@@ -301,7 +318,11 @@ impl Call {
 
     /// Twilio says that the call is in progress, and it has neither stream nor recording.
     fn redirect_again(&mut self, context: &mut Context<'_>) {
-        let reason = if self.stream.is_some() { FallbackReason::NoMedia } else { FallbackReason::NoStreamStart };
+        let reason = match (&self.stream, self.remembered) {
+            (None, Some(memo)) => memo.reason(),
+            (Some(_), _) => FallbackReason::NoMedia,
+            (None, None) => FallbackReason::NoStreamStart,
+        };
         self.fall_back(reason, context);
     }
 }

@@ -52,7 +52,7 @@ pub enum Verdict {
     Accepted,
     /// The call is over.
     CallOver,
-    /// It is tried again at [`Redirect::retry_at`].
+    /// It is tried again at `Redirect::poll_timeout`.
     TryAgain,
     /// It will not be tried again.
     GivenUp,

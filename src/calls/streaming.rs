@@ -198,6 +198,7 @@ impl Call {
             return;
         }
         let reason = match &self.stream {
+            None if let Some(memo) = self.remembered => memo.reason(),
             None if self.stream_error_at.is_some() => FallbackReason::StreamError,
             None => FallbackReason::NoStreamStart,
             Some(_) if stopped => FallbackReason::EndedWithoutMedia,

@@ -72,9 +72,9 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.place)?;
         if let Some(value) = &self.value {
-            write!(f, " = {value}")?;
+            write!(f, " = {}", OneLine(value))?;
         }
-        write!(f, ": {}", self.remedy)
+        write!(f, ": {}", OneLine(&self.remedy))
     }
 }
 
@@ -92,7 +92,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A name as somebody wrote it; TOML's quoted keys and the environment's names can hold line breaks and worse.
+/// What somebody wrote: TOML's quoted keys, a number that is none and the environment's names can hold line breaks and
+/// worse.
 struct OneLine<'a>(&'a str);
 
 impl fmt::Display for OneLine<'_> {
@@ -114,5 +115,8 @@ mod tests {
         let in_file = Place::File { path: "kolbox.toml".into(), line: 3, key: Some(name.clone()) };
         assert_eq!(in_file.to_string(), "kolbox.toml:3: KOLBOX_\\u{1b}[2J\\nשם");
         assert_eq!(Place::Environment { name }.to_string(), "KOLBOX_\\u{1b}[2J\\nשם (environment)");
+        let value = Some("8\u{1}".to_owned());
+        let mistake = Mistake { place: in_file, value, remedy: "not \u{12}".into() };
+        assert!(mistake.to_string().ends_with(" = 8\\u{1}: not \\u{12}"), "{mistake}");
     }
 }

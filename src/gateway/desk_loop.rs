@@ -11,6 +11,7 @@ use super::{errands::Errands, reports};
 use crate::{
     calls::{Answer, Desk, DeskView, Event, Output, RequestId, SocketEnd, SocketId},
     server::desk_port::{SocketOrder, ToDesk},
+    twilio::sid::CallSid,
 };
 
 /// The desk and everything it speaks to. Its maps are bounded by the connections that the listener admits.
@@ -21,6 +22,8 @@ pub(super) struct DeskLoop {
     view: watch::Sender<DeskView>,
     replies: HashMap<RequestId, oneshot::Sender<Answer>>,
     sockets: HashMap<SocketId, mpsc::Sender<SocketOrder>>,
+    /// Done when the journal has what was last noted of a live call.
+    noting: HashMap<CallSid, oneshot::Receiver<()>>,
 }
 
 impl DeskLoop {
@@ -30,11 +33,12 @@ impl DeskLoop {
         errands: Arc<Errands>,
         view: watch::Sender<DeskView>,
     ) -> Self {
-        Self { desk, receiver, errands, view, replies: HashMap::new(), sockets: HashMap::new() }
+        Self { desk, receiver, errands, view, replies: HashMap::new(), sockets: HashMap::new(), noting: HashMap::new() }
     }
 
     /// Runs until it is told to stop: then no deadline is kept any more.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        self.perform();
         loop {
             let deadline = self.desk.poll_timeout().map(|(at, _)| at);
             let due = async {
@@ -86,11 +90,16 @@ impl DeskLoop {
                 Output::AcceptStream { socket, stream } => self.order(socket, SocketOrder::Accept(stream)),
                 Output::RefuseStream { socket, refusal } => self.order(socket, SocketOrder::Refuse(refusal)),
                 Output::CloseStream { socket } => self.order(socket, SocketOrder::Close),
-                Output::Redirect { attempt, call_sid, prompt } => self.errands.redirect(attempt, call_sid, prompt),
+                Output::RememberCall(live) => drop(self.noting.insert(live.call_sid, self.errands.remember(live))),
+                Output::Redirect { attempt, call_sid, prompt } => {
+                    let noted = self.noting.remove(&call_sid);
+                    self.errands.redirect(attempt, call_sid, prompt, noted);
+                }
                 Output::LookUpCall { attempt, call_sid, recordings } => {
                     self.errands.look_up(attempt, call_sid, recordings);
                 }
                 Output::KeepRecord { ended, request } => {
+                    self.noting.remove(&ended.call_sid);
                     let reply = request.and_then(|request| self.replies.remove(&request));
                     self.errands.keep(ended, reply);
                 }

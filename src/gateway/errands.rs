@@ -6,10 +6,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use crate::{
-    calls::{Answer, AttemptId, EndedCall, Event, PromptForm},
+    calls::{Answer, AttemptId, EndedCall, Event, LiveCall, PromptForm},
+    limits::JOURNAL_WAIT_MAX,
     server::{desk_port::DeskPort, documents::Documents, public_host::PublicHost, rest_client::RestClient},
     transcripts::{Errand, KeeperPort},
     twilio::{
@@ -48,12 +52,27 @@ pub(super) struct TwilioApi {
 }
 
 impl Errands {
-    /// Sends a live call to the recorder, and tells the desk what became of it.
-    pub(super) fn redirect(&self, attempt: AttemptId, call_sid: CallSid, prompt: PromptForm) {
+    /// Notes a live call in the journal.
+    pub(super) fn remember(&self, live: Box<LiveCall>) -> oneshot::Receiver<()> {
+        self.keeper.remember(live, self.public_host.known())
+    }
+
+    /// Sends a live call to the recorder once the journal has `noted` it, and tells the desk what became of it. A slow
+    /// disk is not waited for longer than [`JOURNAL_WAIT_MAX`]: a caller is in silence.
+    pub(super) fn redirect(
+        &self,
+        attempt: AttemptId,
+        call_sid: CallSid,
+        prompt: PromptForm,
+        noted: Option<oneshot::Receiver<()>>,
+    ) {
         let (desk, twilio, documents) = (self.desk.clone(), self.twilio.clone(), self.documents.clone());
-        // Every call came in by a webhook, and that named a host.
+        // Every call came in by a webhook, and that named a host, if only to the run before.
         let host = self.public_host.known();
         tokio::spawn(async move {
+            if let Some(noted) = noted {
+                let _ = timeout(JOURNAL_WAIT_MAX, noted).await;
+            }
             let outcome = match host {
                 Some(host) => twilio.redirect(call_sid, documents.redirect(prompt, &host)).await,
                 None => UpdateOutcome::Unavailable,

@@ -105,6 +105,13 @@ impl PublicHost {
         self.configured.clone().or_else(|| self.validated.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// The run before was reached under this host.
+    pub fn note_known(&self, host: &str) {
+        if let Ok(host) = checked(host) {
+            self.validated.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| host.into());
+        }
+    }
+
     /// A request with this origin proved that it comes from Twilio.
     pub fn note_validated(&self, origin: &Origin) {
         if self.configured.is_none() {
@@ -358,6 +365,21 @@ mod tests {
         host.note_validated(&first);
         host.note_validated(&origin(&host, STRANGER, &[("host", "two.example:8443")]).unwrap());
         assert_eq!(host.known().as_deref(), Some("two.example:8443"));
+    }
+
+    #[test]
+    fn what_the_run_before_was_reached_under_is_known_until_a_request_says_otherwise() {
+        let fresh = host(None);
+        fresh.note_known("bad host");
+        assert_eq!(fresh.known(), None);
+        fresh.note_known("gw.example");
+        assert_eq!(fresh.known().as_deref(), Some("gw.example"));
+        fresh.note_validated(&origin(&fresh, STRANGER, &[("host", "new.example")]).unwrap());
+        fresh.note_known("gw.example");
+        assert_eq!(fresh.known().as_deref(), Some("new.example"));
+        let configured = host(Some("set.example"));
+        configured.note_known("gw.example");
+        assert_eq!(configured.known().as_deref(), Some("set.example"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{
+    journal::{JournalEntry, samples::entry},
     memory_store_tests::MemoryStore,
     record::samples::{at, record},
     sled_store::SledStore,
@@ -248,4 +249,26 @@ fn fill(directory: &Path) {
     store.mark_synced(Sequence(2), Timestamp::UNIX_EPOCH).unwrap();
     store.park(Sequence(3), 400, Timestamp::UNIX_EPOCH).unwrap();
     store.make_durable().unwrap();
+}
+
+#[test]
+fn the_journal_of_live_calls_survives_and_a_record_takes_its_call_out_in_the_same_change() {
+    on_each_store(|open| {
+        let mut store = open();
+        for number in 1..=4 {
+            assert_eq!(store.put_live(&entry(number)).unwrap(), Kept::New);
+        }
+        let told = JournalEntry { stream_sid: None, ..entry(4) };
+        store.put_live(&told).unwrap();
+        store.make_durable().unwrap();
+        store.put_draft(&record(1)).unwrap();
+        store.put_final(&record(2)).unwrap();
+        store.make_durable().unwrap();
+        drop(store);
+
+        let mut store = open();
+        assert_eq!(store.live().unwrap(), [entry(3), told]);
+        assert_eq!(store.put_live(&entry(1)).unwrap(), Kept::Already, "its draft waits");
+        assert_eq!(store.live().unwrap().len(), 2);
+    });
 }

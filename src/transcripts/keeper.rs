@@ -1,6 +1,6 @@
 //! The keeper's port: ended calls and announcements go in, and it is known when a record is safe.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -18,7 +18,7 @@ use super::{
     writer::{NotKept, Opener, REOPEN_AFTER},
 };
 use crate::{
-    calls::EndedCall,
+    calls::{EndedCall, LiveCall},
     config,
     limits::KEEPER_QUEUE_MAX,
     system::clock::Clock,
@@ -56,10 +56,7 @@ pub struct Keeper;
 impl Keeper {
     /// Opens the store, resumes what waits in it, and starts the task. It ends, with the store closed, when
     /// [`KeeperPort::stop`] was called or the last port is gone. To be called on a tokio runtime; blocks on the disk.
-    pub fn start(
-        options: KeeperOptions,
-        errands: mpsc::Sender<Errand>,
-    ) -> Result<(KeeperPort, JoinHandle<()>), KeeperError> {
+    pub fn start(options: KeeperOptions, errands: mpsc::Sender<Errand>) -> Result<Started, KeeperError> {
         let path = options.store.path.clone();
         let open: Opener = Box::new(move || Ok(Box::new(SledStore::open(&path)?) as Box<dyn Store>));
         Self::start_over(options, errands, open)
@@ -70,15 +67,31 @@ impl Keeper {
         options: KeeperOptions,
         errands: mpsc::Sender<Errand>,
         mut open: Opener,
-    ) -> Result<(KeeperPort, JoinHandle<()>), KeeperError> {
-        let store = open().map_err(KeeperError::Store)?;
+    ) -> Result<Started, KeeperError> {
+        let mut store = open().map_err(KeeperError::Store)?;
         recordings::prepare(&options.store.path)
             .map_err(|error| KeeperError::Audio(options.store.path.join(recordings::FOLDER), error))?;
+        let clock = options.clock;
+        let entries = store.live().map_err(KeeperError::Store)?;
+        let host = entries.iter().rev().find_map(|entry| entry.host.clone());
+        let left = entries.into_iter().map(|entry| entry.resumed(clock.wall(clock.now()), clock.now())).collect();
         let upstream = Upstream::new(&options.sync).map_err(KeeperError::Upstream)?;
         let (commands, receiver) = mpsc::channel(KEEPER_QUEUE_MAX);
         let (keeper, view) = KeeperLoop::new(options, errands, receiver, upstream, store, (open, REOPEN_AFTER))?;
-        Ok((KeeperPort { commands, view }, tokio::spawn(keeper.run())))
+        Ok(Started { port: KeeperPort { commands, view }, task: tokio::spawn(keeper.run()), left, host })
     }
+}
+
+/// A keeper that runs.
+#[derive(Debug)]
+pub struct Started {
+    pub port: KeeperPort,
+    /// Ends when the keeper has.
+    pub task: JoinHandle<()>,
+    /// Calls that lived when the run before ended.
+    pub left: Vec<LiveCall>,
+    /// The public host that Twilio reached that run under.
+    pub host: Option<String>,
 }
 
 /// The way to the keeper; cheap to clone.
@@ -96,6 +109,15 @@ impl KeeperPort {
         let command = Command::Keep { ended: Box::new(ended), reply };
         self.commands.send(command).await.map_err(|_| KeepError::Stopped)?;
         answer.await.unwrap_or(Err(KeepError::Stopped))
+    }
+
+    /// Notes a live call, and the public host that Twilio asked for, in the journal, behind what was given to the keeper before. What it returns is done once that
+    /// is durable, or is known not to be: it is then tried again with what changes next.
+    pub fn remember(&self, live: Box<LiveCall>, host: Option<Arc<str>>) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        // A keeper with its hands full drops it, and with it the reply.
+        let _ = self.commands.try_send(Command::Remember { live, host, reply });
+        answer
     }
 
     /// A recording of a call was announced, by `handle_recording` or by its status callback: before or after the
@@ -138,6 +160,7 @@ impl KeeperPort {
 #[derive(Debug)]
 pub(super) enum Command {
     Keep { ended: Box<EndedCall>, reply: oneshot::Sender<Result<(), KeepError>> },
+    Remember { live: Box<LiveCall>, host: Option<Arc<str>>, reply: oneshot::Sender<()> },
     Announced { call_sid: CallSid, recording_sid: Option<RecordingSid>, status: RecordingStatus },
     Retry { id: TranscriptId, reply: oneshot::Sender<Result<bool, NotKept>> },
     Stop,

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     books::{Asker, Books, Next, Output, Writing, Written},
     identity::random,
+    journal::JournalEntry,
     keeper::{Command, Errand, KeepError, KeeperError, KeeperOptions},
     outbox::{Delivery, OutboxOptions},
     pending::{Fetched, Listed},
@@ -47,6 +48,7 @@ type Reply = oneshot::Sender<Result<(), KeepError>>;
 enum Work {
     Written { writing: Writing, asker: Option<Asker>, done: Done },
     Unparked { id: TranscriptId, done: Done, reply: oneshot::Sender<Done> },
+    Remembered { done: Done, reply: oneshot::Sender<()> },
     Loaded(writer::Next),
     Sent { sequence: Sequence, record: Box<Record>, sent: Sent },
     Fetched { call_sid: CallSid, recording_sid: RecordingSid, fetched: Fetched },
@@ -149,6 +151,12 @@ impl KeeperLoop {
         let now = self.options.clock.now();
         match command {
             Command::Keep { ended, reply } => self.keep(&ended, reply),
+            Command::Remember { live, host, reply } => {
+                let clock = self.options.clock;
+                let entry = JournalEntry::new(&live, host.map(|host| host.to_string()), |at| clock.wall(at));
+                let done = self.store.change(Change::PutLive(Box::new(entry))).await;
+                self.work.spawn(async move { Work::Remembered { done: settled(done).await, reply } });
+            }
             Command::Announced { call_sid, recording_sid, status } => {
                 self.books.handle_announced(call_sid, recording_sid, status, now);
             }
@@ -182,6 +190,13 @@ impl KeeperLoop {
                     self.books.handle_unparked(id);
                 }
                 let _ = reply.send(done);
+            }
+            // Whether it is in the journal or not: nobody waits any longer.
+            Work::Remembered { done, reply } => {
+                if done.is_err() {
+                    tracing::debug!("a live call is not in the journal");
+                }
+                let _ = reply.send(());
             }
             Work::Loaded(next) => {
                 self.books.handle_loaded(next.map_or(Next::Unavailable, Next::Found), now);

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError},
+    keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError, Started},
     memory_store_tests::MemoryStore,
     read::read,
     record::{
@@ -21,7 +21,7 @@ use super::{
     view::KeeperView,
 };
 use crate::{
-    calls::{EndedCall, Fallback, FallbackReason},
+    calls::{EndedCall, Fallback, FallbackReason, LiveCall, Memo},
     config,
     system::clock::Clock,
     twilio::{
@@ -48,13 +48,14 @@ struct Running {
     port: KeeperPort,
     task: JoinHandle<()>,
     errands: mpsc::Receiver<Errand>,
+    left: Vec<LiveCall>,
 }
 
 impl Running {
     fn start(directory: &Path, sync: config::Sync) -> Self {
         let (sender, errands) = mpsc::channel(16);
-        let (port, task) = Keeper::start(options(directory, sync), sender).unwrap();
-        Self { port, task, errands }
+        let Started { port, task, left, .. } = Keeper::start(options(directory, sync), sender).unwrap();
+        Self { port, task, errands, left }
     }
 
     async fn stop(self) {
@@ -261,10 +262,10 @@ async fn a_full_disk_is_told_at_once_and_the_record_is_sent_when_it_takes_again(
     let memory = MemoryStore::default();
     let opened = memory.clone();
     let (sender, errands) = mpsc::channel(16);
-    let (port, task) =
+    let Started { port, task, left, .. } =
         Keeper::start_over(options(directory.path(), sync), sender, Box::new(move || Ok(Box::new(opened.clone()))))
             .unwrap();
-    let keeper = Running { port, task, errands };
+    let keeper = Running { port, task, errands, left };
     memory.set_failing(true);
     assert!(matches!(keeper.port.keep(streamed(1)).await, Err(KeepError::NotKept(_))));
     let view = keeper.seen(|view| !view.can_keep).await;
@@ -297,4 +298,42 @@ async fn what_was_told_before_the_stop_is_kept_and_after_it_is_refused() {
     keeper.task.await.unwrap();
     assert!(matches!(port.keep(streamed(2)).await, Err(KeepError::Stopped)));
     assert_eq!(read(directory.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_lived_when_the_box_died_is_found_by_the_next_run_and_one_that_ended_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeper = Running::start(directory.path(), config::Sync::default());
+    assert_eq!(keeper.left, []);
+    for number in [1, 2] {
+        keeper.port.remember(Box::new(live(&recorded(number), None)), None).await.unwrap();
+    }
+    let told = recorded(2);
+    keeper.port.remember(Box::new(live(&told, told.fallback)), None).await.unwrap();
+    keeper.port.keep(recorded(1)).await.unwrap();
+    keeper.stop().await;
+
+    let keeper = Running::start(directory.path(), config::Sync::default());
+    let [left] = keeper.left.as_slice() else { panic!("{:?}", keeper.left) };
+    assert_eq!((left.call_sid, &left.from), (CallSid::from_number(2), &told.from));
+    assert_eq!(left.memo.fallback.map(|fallback| fallback.reason), Some(FallbackReason::NoStreamStart));
+    keeper.port.keep(recorded(2)).await.unwrap();
+    // Too late: its record is there.
+    keeper.port.remember(Box::new(live(&told, None)), None).await.unwrap();
+    keeper.stop().await;
+    let keeper = Running::start(directory.path(), config::Sync::default());
+    assert_eq!(keeper.left, []);
+    keeper.stop().await;
+}
+
+/// The call as the journal has it while it lives.
+fn live(ended: &EndedCall, fallback: Option<Fallback>) -> LiveCall {
+    LiveCall {
+        call_sid: ended.call_sid,
+        from: ended.from.clone(),
+        to: ended.to.clone(),
+        direction: ended.direction,
+        answered_at: ended.answered_at,
+        memo: Memo { stream_sid: ended.stream_sid, fallback },
+    }
 }

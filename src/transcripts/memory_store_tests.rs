@@ -9,10 +9,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    journal::JournalEntry,
     record::{Record, TranscriptId},
     store::{Counts, Kept, Store, StoreError},
     stored::{Sequence, State, Stored, encode},
 };
+use crate::twilio::sid::CallSid;
 
 /// Clones share their content, as openings of one directory do.
 #[derive(Clone, Default)]
@@ -33,6 +35,7 @@ struct Content {
     drafts: BTreeMap<TranscriptId, Stored>,
     finals: BTreeMap<Sequence, Stored>,
     last: u64,
+    live: BTreeMap<CallSid, JournalEntry>,
 }
 
 impl MemoryStore {
@@ -59,8 +62,8 @@ impl MemoryStore {
 }
 
 impl Content {
-    fn of_call(&self, record: &Record) -> Option<&Stored> {
-        self.drafts.values().chain(self.finals.values()).find(|stored| stored.record.call_sid == record.call_sid)
+    fn of_call(&self, call_sid: CallSid) -> Option<&Stored> {
+        self.drafts.values().chain(self.finals.values()).find(|stored| stored.record.call_sid == call_sid)
     }
 
     fn unsynced(&mut self, sequence: Sequence) -> Option<&mut Stored> {
@@ -71,21 +74,26 @@ impl Content {
 impl Store for MemoryStore {
     fn put_draft(&mut self, record: &Record) -> Result<Kept, StoreError> {
         self.with(|content| {
-            if content.of_call(record).is_some() {
+            if content.of_call(record.call_sid).is_some() {
                 return Ok(Kept::Already);
             }
             let draft = Stored { sequence: None, state: State::AwaitingRecording, record: record.clone() };
             content.drafts.insert(record.id, draft);
+            content.live.remove(&record.call_sid);
             Ok(Kept::New)
         })
     }
 
     fn put_final(&mut self, record: &Record) -> Result<Kept, StoreError> {
         self.with(|content| {
-            if content.of_call(record).is_some_and(|known| known.sequence.is_some() || known.record.id != record.id) {
+            if content
+                .of_call(record.call_sid)
+                .is_some_and(|known| known.sequence.is_some() || known.record.id != record.id)
+            {
                 return Ok(Kept::Already);
             }
             content.drafts.remove(&record.id);
+            content.live.remove(&record.call_sid);
             content.last += 1;
             let sequence = Sequence(content.last);
             let stored = Stored { sequence: Some(sequence), state: State::Unsynced, record: record.clone() };
@@ -128,6 +136,20 @@ impl Store for MemoryStore {
             }
             deleted += 1;
         }
+    }
+
+    fn put_live(&mut self, entry: &JournalEntry) -> Result<Kept, StoreError> {
+        Ok(self.with(|content| {
+            if content.of_call(entry.call_sid).is_some() {
+                return Kept::Already;
+            }
+            content.live.insert(entry.call_sid, entry.clone());
+            Kept::New
+        }))
+    }
+
+    fn live(&mut self) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(self.with(|content| content.live.values().cloned().collect()))
     }
 
     fn make_durable(&mut self) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 
 pub mod books;
 pub mod identity;
+pub mod journal;
 pub mod keeper;
 mod keeper_loop;
 
@@ -30,7 +31,7 @@ mod keeper_tests;
 #[cfg(test)]
 mod memory_store_tests;
 
-pub use keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError};
+pub use keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError, Started};
 pub use record::{BoxIdentity, Outcome, Record, Source, TranscriptId};
 pub use store::{Store, StoreError};
 pub use stored::{Sequence, State, Stored};

@@ -7,6 +7,7 @@
 //! | `p` sequence (8) part (2) | a parked record |
 //! | `s` sequence (8) part (2) | a synced record |
 //! | `c` CallSid (34) | which record the call has: id (16), whether it is final (1), CRC-32 (4) |
+//! | `l` CallSid (34) | a live call's entry in the journal |
 //! | `m` | the ledger: next sequence and counts |
 //! | `x` and an older key | bytes that were found damaged, set aside |
 //!
@@ -29,6 +30,8 @@ pub(super) const PARKED: u8 = b'p';
 pub(super) const SYNCED: u8 = b's';
 pub(super) const LEDGER_KEY: &[u8] = b"m";
 const CALLS: u8 = b'c';
+/// The journal of live calls.
+pub(super) const LIVE: u8 = b'l';
 const DAMAGED: u8 = b'x';
 const PART_BYTES: usize = 2;
 
@@ -133,6 +136,10 @@ pub struct CallEntry {
 
 pub(super) fn call_key(call_sid: &CallSid) -> Vec<u8> {
     [&[CALLS], call_sid.as_str().as_bytes()].concat()
+}
+
+pub(super) fn live_key(call_sid: &CallSid) -> Vec<u8> {
+    [&[LIVE], call_sid.as_str().as_bytes()].concat()
 }
 
 impl CallEntry {

@@ -18,15 +18,19 @@ use serde::{Deserialize, Serialize};
 use sled::Batch;
 
 use super::{
+    journal::JournalEntry,
     record::{Record, TranscriptId},
     rows::{
-        CallEntry, DRAFTS, LEDGER_KEY, PARKED, Row, SYNCED, UNSYNCED, call_key, part_key, place, row_at, rows,
-        rows_backwards,
+        CallEntry, DRAFTS, LEDGER_KEY, LIVE, PARKED, Row, SYNCED, UNSYNCED, call_key, live_key, part_key, place,
+        row_at, rows, rows_backwards,
     },
     store::{Counts, Kept, Store, StoreError},
     stored::{Damage, FORM_VERSION, Sequence, State, Stored, encode},
 };
-use crate::limits::{STORE_CACHE_BYTES, STORE_DELETIONS_AT_ONCE_MAX};
+use crate::{
+    limits::{STORE_CACHE_BYTES, STORE_DELETIONS_AT_ONCE_MAX},
+    twilio::sid::CallSid,
+};
 
 /// The folder below the store's directory that is sled's.
 const FOLDER: &str = "records";
@@ -181,8 +185,8 @@ impl SledStore {
         }
     }
 
-    fn call_entry(&self, record: &Record) -> Result<Option<CallEntry>, StoreError> {
-        Ok(self.tree.get(call_key(&record.call_sid))?.and_then(|bytes| CallEntry::decode(&bytes)))
+    fn call_entry(&self, call_sid: &CallSid) -> Result<Option<CallEntry>, StoreError> {
+        Ok(self.tree.get(call_key(call_sid))?.and_then(|bytes| CallEntry::decode(&bytes)))
     }
 
     /// Takes a record from where it lies (nowhere: new) to another state, in one batch with the ledger.
@@ -210,6 +214,7 @@ impl SledStore {
         ledger.counts.add(state, bytes);
         let entry = CallEntry { id: record.id, is_final: sequence.is_some() };
         batch.insert(call_key(&record.call_sid), entry.encode());
+        batch.remove(live_key(&record.call_sid));
         if let Some(sequence) = sequence {
             ledger.next_sequence = ledger.next_sequence.max(Sequence(sequence.0.saturating_add(1)));
         }
@@ -233,7 +238,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn put_draft(&mut self, record: &Record) -> Result<Kept, StoreError> {
-        if self.call_entry(record)?.is_some() {
+        if self.call_entry(&record.call_sid)?.is_some() {
             return Ok(Kept::Already);
         }
         self.move_to(None, None, State::AwaitingRecording, record)?;
@@ -241,7 +246,7 @@ impl Store for SledStore {
     }
 
     fn put_final(&mut self, record: &Record) -> Result<Kept, StoreError> {
-        let entry = self.call_entry(record)?;
+        let entry = self.call_entry(&record.call_sid)?;
         if entry.is_some_and(|entry| entry.is_final || entry.id != record.id) {
             return Ok(Kept::Already);
         }
@@ -295,6 +300,29 @@ impl Store for SledStore {
             deleted += 1;
         }
         Ok(deleted)
+    }
+
+    fn put_live(&mut self, entry: &JournalEntry) -> Result<Kept, StoreError> {
+        if self.call_entry(&entry.call_sid)?.is_some() {
+            return Ok(Kept::Already);
+        }
+        self.tree.insert(live_key(&entry.call_sid), entry.encode())?;
+        Ok(Kept::New)
+    }
+
+    fn live(&mut self) -> Result<Vec<JournalEntry>, StoreError> {
+        let mut live = Vec::new();
+        for pair in self.tree.scan_prefix([LIVE]) {
+            let (key, value) = pair?;
+            match JournalEntry::decode(&value) {
+                Some(entry) => live.push(entry),
+                None => {
+                    tracing::error!("an entry of the journal of live calls is damaged");
+                    self.tree.remove(key)?;
+                }
+            }
+        }
+        Ok(live)
     }
 
     fn make_durable(&mut self) -> Result<(), StoreError> {

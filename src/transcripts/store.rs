@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    journal::JournalEntry,
     record::{Record, TranscriptId},
     stored::{Sequence, Stored, TooLong},
 };
@@ -36,6 +37,13 @@ pub trait Store: Send {
     /// Deletes the oldest synced records while all together are larger than `bytes_max`, and those that were synced
     /// before `synced_before`; some at a time. Never anything else. Returns how many went.
     fn make_room(&mut self, bytes_max: u64, synced_before: Timestamp) -> Result<usize, StoreError>;
+
+    /// Notes a live call, in place of what was noted of it before; unless it has its record already. A call's record,
+    /// draft or final, takes it out again in the same change.
+    fn put_live(&mut self, entry: &JournalEntry) -> Result<Kept, StoreError>;
+
+    /// The live calls that have no record; damaged entries are left out.
+    fn live(&mut self) -> Result<Vec<JournalEntry>, StoreError>;
 
     /// All changes so far would survive pulling the plug when this returns `Ok`.
     fn make_durable(&mut self) -> Result<(), StoreError>;

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    journal::JournalEntry,
     record::{Record, TranscriptId},
     store::{Counts, Kept, Store, StoreError},
     stored::{Sequence, Stored},
@@ -36,10 +37,22 @@ pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Store>, StoreError> + Send>;
 pub enum Change {
     PutDraft(Box<Record>),
     PutFinal(Box<Record>),
-    MarkSynced { sequence: Sequence, at: Timestamp },
-    Park { sequence: Sequence, status: u16, at: Timestamp },
+    /// Of a live call: what was noted of it before is replaced.
+    PutLive(Box<JournalEntry>),
+    MarkSynced {
+        sequence: Sequence,
+        at: Timestamp,
+    },
+    Park {
+        sequence: Sequence,
+        status: u16,
+        at: Timestamp,
+    },
     Unpark(TranscriptId),
-    MakeRoom { bytes_max: u64, synced_before: Timestamp },
+    MakeRoom {
+        bytes_max: u64,
+        synced_before: Timestamp,
+    },
 }
 
 /// Whether a change changed anything; `Ok` only once it is durable.
@@ -249,7 +262,10 @@ impl Writer {
                 (Operation::FirstUnsynced(reply), _) => drop(reply.send(Err(NotKept::Later(error.clone())))),
                 (Operation::Change(task), Some(Outcome::Changed(Err(refused)))) => task.tell(refused),
                 (Operation::Change(mut task), _) => match &task.change {
-                    Change::Unpark(_) | Change::MakeRoom { .. } => task.tell(NotKept::Later(error.clone())),
+                    // A call may be over before the disk takes anything again; what is known of it then goes into its record.
+                    Change::Unpark(_) | Change::MakeRoom { .. } | Change::PutLive(_) => {
+                        task.tell(NotKept::Later(error.clone()));
+                    }
                     Change::MarkSynced { .. } | Change::Park { .. } => again.push_back(task),
                     Change::PutDraft(record) | Change::PutFinal(record) => {
                         if again.len() + self.retried.len() >= STORE_QUEUE_MAX {
@@ -295,6 +311,7 @@ fn apply(store: &mut dyn Store, change: &Change) -> Result<Done, StoreError> {
     let result = match change {
         Change::PutDraft(record) => store.put_draft(record).map(|kept| kept == Kept::New),
         Change::PutFinal(record) => store.put_final(record).map(|kept| kept == Kept::New),
+        Change::PutLive(entry) => store.put_live(entry).map(|kept| kept == Kept::New),
         Change::MarkSynced { sequence, at } => store.mark_synced(*sequence, *at).map(|()| true),
         Change::Park { sequence, status, at } => store.park(*sequence, *status, *at).map(|()| true),
         Change::Unpark(id) => store.unpark(*id),

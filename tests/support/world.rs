@@ -340,7 +340,7 @@ impl World {
                     }
                 }
                 Output::AnswerOnceKept { request, .. } => self.answer(request, &Answer::NoContent),
-                Output::Report(_) => {}
+                Output::RememberCall(_) | Output::Report(_) => {}
             }
         }
     }

@@ -7,8 +7,8 @@ mod webhooks;
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, Output,
-    PromptForm, Pulses, Report, RequestId, RestTrouble, Table,
+    Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, LiveCall,
+    Output, PromptForm, Pulses, Report, RequestId, RestTrouble, Table,
     call::{Call, Context, Phase, Tally},
     redirect::Redirect,
     registry::Registry,
@@ -132,6 +132,7 @@ impl Desk {
                     self.step(Some(attempt.call), now, |call, context| call.handle_look_up(attempt, outcome, context));
                 self.end_if(attempt.call, over.flatten(), now);
             }
+            Event::CallRemembered(live) => self.handle_remembered(*live, now),
             Event::StoreChanged { can_keep } => self.can_keep = can_keep,
             Event::DrainStarted { until } => {
                 self.drain = Drain::StreamsGoOn { until };
@@ -267,6 +268,7 @@ impl Desk {
     ) -> Option<T> {
         let draining = self.is_draining();
         let call = self.registry.call_mut(key?)?;
+        let begin = self.outputs.len();
         let context = &mut Context {
             options: &self.options,
             pulses: &self.pulses,
@@ -275,7 +277,24 @@ impl Desk {
             draining,
             now,
         };
-        Some(step(call, context))
+        let result = step(call, context);
+        // Before all that it led to: a redirect goes out when the journal knows of it.
+        if let Some(live) = call.next_memo() {
+            self.outputs.insert(begin, Output::RememberCall(Box::new(live)));
+        }
+        Some(result)
+    }
+
+    /// A call of the run before: Twilio is asked what became of it, unless it says so itself before that. It takes a
+    /// place among those that hold no stream, so that new calls find the others free.
+    fn handle_remembered(&mut self, live: LiveCall, now: Instant) {
+        let LiveCall { call_sid, from, to, direction, answered_at, memo } = live;
+        if self.registry.find(call_sid).is_some() {
+            return;
+        }
+        let facts = CallFacts { call_sid, from, to, direction, status: None };
+        let key = [Table::Recorders, Table::Streams].into_iter().find_map(|table| self.insert(table, &facts, now));
+        self.step(key, now, |call, context| call.resume(answered_at, memo, context));
     }
 
     fn insert(&mut self, table: Table, facts: &CallFacts, now: Instant) -> Option<CallKey> {

@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+mod journal_tests;
 mod rest_tests;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,7 +55,8 @@ impl World {
     }
 
     fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.desk.poll_output()).filter(|output| !matches!(output, Output::Report(_))).collect()
+        let noted = |output: &Output| matches!(output, Output::Report(_) | Output::RememberCall(_));
+        std::iter::from_fn(|| self.desk.poll_output()).filter(|output| !noted(output)).collect()
     }
 
     fn handle(&mut self, event: Event) -> Vec<Output> {

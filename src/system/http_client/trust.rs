@@ -39,7 +39,7 @@ pub enum RootsError {
     Tls(rustls::Error),
 }
 
-/// TLS as a client with these roots, without ALPN: for [`HttpClient`], and for WebSocket clients.
+/// TLS as a client with these roots, without ALPN: for `HttpClient`, and for WebSocket clients.
 pub fn tls_client_config(roots: &Roots) -> Result<ClientConfig, RootsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
