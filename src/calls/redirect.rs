@@ -52,7 +52,7 @@ pub enum Verdict {
     Accepted,
     /// The call is over.
     CallOver,
-    /// It is tried again at `Redirect::poll_timeout`.
+    /// It is tried again at [`Redirect::due_at`].
     TryAgain,
     /// It will not be tried again.
     GivenUp,
