@@ -348,10 +348,10 @@ async fn bind(
 fn announce_to(keeper: KeeperPort) -> router::RecordingHook {
     Arc::new(move |announcement| {
         let keeper = keeper.clone();
-        tokio::spawn(async move {
+        Box::pin(async move {
             let (call_sid, recording_sid) = (announcement.call_sid, announcement.recording_sid);
             keeper.recording_announced(call_sid, recording_sid, announcement.status).await;
-        });
+        })
     })
 }
 

@@ -64,6 +64,8 @@ struct Setup {
     listener: listener::Limits,
     router: router::Limits,
     desk: Desk,
+    /// Whether the keeper takes in what is announced to it.
+    keeper_hears: bool,
 }
 
 /// How the desk behaves.
@@ -85,6 +87,7 @@ impl Setup {
             listener: listener::Limits::new(64),
             router: router::Limits::default(),
             desk: Desk::Answers(usual_answer),
+            keeper_hears: true,
         }
     }
 
@@ -99,7 +102,7 @@ impl Setup {
     }
 
     async fn start(self) -> Fixture {
-        let Self { config, listener, router, desk } = self;
+        let Self { config, listener, router, desk, keeper_hears } = self;
         let (port, inbox) = DeskPort::new(8);
         let (told, events) = mpsc::unbounded_channel();
         let (held, questions) = mpsc::unbounded_channel();
@@ -118,6 +121,7 @@ impl Setup {
             )),
             recordings: Arc::new(move |announcement| {
                 let _ = announced.send(announcement);
+                if keeper_hears { Box::pin(async {}) } else { Box::pin(std::future::pending()) }
             }),
             media: media_context(),
             metrics: RequestMetrics::default(),
@@ -379,6 +383,21 @@ async fn callbacks_are_answered_with_204_and_reach_the_desk() {
         };
         assert!(fits, "{route}: {event:?}");
     }
+}
+
+#[tokio::test]
+async fn a_keeper_with_its_hands_full_does_not_keep_a_caller_waiting() {
+    let mut front = Setup::new()
+        .with(|setup| {
+            setup.keeper_hears = false;
+            setup.router.desk_answer_max = SHORT;
+        })
+        .start()
+        .await;
+    let recording = RecordingSid::from_number(4);
+    let fields = [("RecordingSid", recording.as_str()), ("RecordingStatus", "completed")];
+    assert_eq!(front.post("handle_recording", &form(&fields)).await.status, 200);
+    assert!(front.events.recv().await.is_some());
 }
 
 #[tokio::test]

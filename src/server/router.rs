@@ -1,6 +1,7 @@
 //! Every route of the public listener: one match of method and path, and what each lets in.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -48,8 +49,8 @@ const PROMPT_CACHE: &str = "public, max-age=300";
 /// [`MEDIA_PATH`] as Twilio sometimes asks for it. Neither redirects: Twilio follows none on an upgrade (error 31920).
 const MEDIA_PATH_SLASH: &str = "/ws/twilio-media/";
 
-/// Told of each announcement of a recording, as often as Twilio announces it.
-pub type RecordingHook = Arc<dyn Fn(Announcement) + Send + Sync>;
+/// Told of each announcement of a recording, as often as Twilio announces it. It has been heard when the future is done.
+pub type RecordingHook = Arc<dyn Fn(Announcement) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// What the router hands requests on to.
 #[derive(Clone)]
@@ -179,7 +180,11 @@ impl Router {
         let facts = webhooks::facts(form, self.account.as_ref()).map_err(Problem::Form)?;
         *call_sid = Some(facts.call_sid);
         if let Some(announcement) = webhook.announcement(facts.call_sid, form) {
-            (self.behind.recordings)(announcement);
+            let heard = self.in_time((self.behind.recordings)(announcement)).await;
+            if heard.is_err() {
+                // The caller is not made to wait for it: a record that lacks its recording lists them.
+                tracing::warn!(call_sid = %facts.call_sid, "the keeper is too busy to hear of a recording");
+            }
         }
         let desk = &self.behind.desk;
         let answer = match webhook {

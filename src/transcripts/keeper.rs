@@ -111,8 +111,9 @@ impl KeeperPort {
         answer.await.unwrap_or(Err(KeepError::Stopped))
     }
 
-    /// Notes a live call, and the public host that Twilio asked for, in the journal, behind what was given to the keeper before. What it returns is done once that
-    /// is durable, or is known not to be: it is then tried again with what changes next.
+    /// Notes a live call, and the public host that Twilio asked for, in the journal, behind what was given to the keeper
+    /// before. What it returns is done once that is durable, or is known not to be: it is then tried again with what
+    /// changes next.
     pub fn remember(&self, live: Box<LiveCall>, host: Option<Arc<str>>) -> oneshot::Receiver<()> {
         let (reply, answer) = oneshot::channel();
         // A keeper with its hands full drops it, and with it the reply.

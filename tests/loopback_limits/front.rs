@@ -89,7 +89,7 @@ impl Setup {
             desk: port,
             prompts: PROMPTS.clone(),
             public_host: Arc::new(PublicHost::new(None, config.public.trusted_proxies.clone())),
-            recordings: Arc::new(|_| {}),
+            recordings: Arc::new(|_| Box::pin(async {})),
             media: MediaContext {
                 options: Arc::new(gateway::media_options(&config, &PROMPTS)),
                 pulses,
