@@ -1,0 +1,119 @@
+//! A media frame as the box takes it, beside the least that anybody could do with it.
+//!
+//! The box's way: the text of a WebSocket message is parsed, its account of the stream compared, the audio decoded from
+//! base64 and from μ-law, the pulse stamped, the voice measured, and the audio laid into the spool's buffer. The other way:
+//! serde_json into a struct, and base64. What the socket itself costs is the same for both and not in it.
+
+use std::{
+    hint::black_box,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use kolbox::{
+    calls::{Pulses, SocketId, StreamKey},
+    server::{
+        conversation::ConversationOptions,
+        desk_port::SocketOrder,
+        media_session::{MediaOptions, MediaSession},
+    },
+    speech::spool::Spool,
+    twilio::sid::{CallSid, StreamSid},
+};
+use paired::Timed;
+use serde::Deserialize;
+
+#[allow(dead_code)]
+#[path = "support/figures.rs"]
+mod figures;
+#[path = "support/paired.rs"]
+mod paired;
+
+const ROUNDS: u32 = 31;
+const FRAMES: u32 = 20_000;
+const RATIO_MAX: f64 = 1.3;
+
+/// What every example of a media server reads.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code)]
+struct Plain {
+    event: String,
+    sequence_number: String,
+    stream_sid: String,
+    media: PlainMedia,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct PlainMedia {
+    track: String,
+    chunk: String,
+    timestamp: String,
+    payload: String,
+}
+
+fn main() -> ExitCode {
+    let now = Instant::now();
+    let (call_sid, stream_sid) = (CallSid::from_number(1), StreamSid::from_number(1));
+    let conversation =
+        ConversationOptions { caller_silence: Duration::from_secs(30), tone: [].into(), goodbye: Some([0].into()) };
+    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
+    let mut session = MediaSession::new(Arc::new(options), Pulses::new(now), SocketId(1), now);
+    let start = format!(r#"{{"event":"start","streamSid":"{stream_sid}","start":{{"callSid":"{call_sid}"}}}}"#);
+    session.handle_message(&start, now);
+    session.handle_order(SocketOrder::Accept(StreamKey { slot: 0, generation: 1 }), now);
+    while session.poll_output().is_some() {}
+    let folder = tempfile::tempdir().expect("a folder for the spool");
+    let (spool, _thread) = Spool::start(folder.path()).expect("a spool");
+    let mut audio = spool.open(stream_sid);
+    let frames: Vec<_> = (0..50).map(|number| frame(&stream_sid, number)).collect();
+    let frame = |turn: u32| frames[turn as usize % frames.len()].as_bytes();
+
+    let mut box_turn = |turn| {
+        // tungstenite has looked already whether a text is UTF-8; this bench cannot leave it away.
+        let text = std::str::from_utf8(black_box(frame(turn))).expect("UTF-8");
+        session.handle_message(text, now);
+        assert_eq!(session.audio().len(), 160);
+        audio.append(black_box(session.audio()));
+    };
+    let mut plain_turn = |turn| {
+        let plain: Plain = serde_json::from_slice(black_box(frame(turn))).expect("a frame");
+        let ulaw = BASE64_STANDARD.decode(&plain.media.payload).expect("base64");
+        assert_eq!(black_box(ulaw).len(), 160);
+        black_box(plain);
+    };
+    let (mut ours, mut plain) = (Timed::default(), Timed::default());
+    for _ in 0..ROUNDS {
+        for (timed, (took, turns)) in
+            [(&mut ours, paired::time(FRAMES, &mut box_turn)), (&mut plain, paired::time(FRAMES, &mut plain_turn))]
+        {
+            timed.add(took, turns);
+        }
+    }
+    let is_fast = paired::tell(
+        ("a frame as the box takes it: parsed, decoded, heard, stamped, spooled", &ours),
+        ("serde_json into a struct, and base64", &plain),
+        RATIO_MAX,
+    );
+    if is_fast { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A frame as Twilio sends it; voices are noise to base64.
+fn frame(stream_sid: &StreamSid, number: u64) -> String {
+    let ulaw: Vec<u8> = (0..160_u64).map(|at| ((at * 2_654_435_761 + number * 40_503) >> 7) as u8).collect();
+    let payload = BASE64_STANDARD.encode(ulaw);
+    format!(
+        concat!(
+            r#"{{"event":"media","sequenceNumber":"{}","media":{{"track":"inbound","chunk":"{}","timestamp":"{}","#,
+            r#""payload":"{}"}},"streamSid":"{}"}}"#
+        ),
+        number + 2,
+        number + 1,
+        number * 20,
+        payload,
+        stream_sid
+    )
+}
