@@ -23,11 +23,14 @@ use kolbox::{
     },
 };
 use tokio::{io::AsyncWriteExt, time::timeout};
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, Message},
+};
 
 use super::{
     gateway::{ACCOUNT_SID, AUTH_TOKEN},
-    wire::{Wire, read_answer},
+    wire::{Secure, Wire, read_answer},
 };
 
 /// Twilio's own time-out for a webhook.
@@ -97,16 +100,7 @@ impl Phone {
 
     /// Lets a call's voice stream, this many frames of 20 ms without pauses between them, and then end in good order.
     pub async fn stream(&self, call: &Call, frames: u32) -> Result<(), CallError> {
-        let broken = |error: &dyn fmt::Display| CallError(format!("a stream broke: {error}"));
-        let mut socket = self.wire.open_media(AUTH_TOKEN).await.map_err(|error| broken(&error))?;
-        let stream_sid = StreamSid::from_number(self.next.fetch_add(1, Ordering::Relaxed).into());
-        let mut writer = MessageWriter::new(call.parties.account_sid, call.parties.call_sid, stream_sid);
-        for message in [writer.write_connected(), writer.write_start(&call.stream.parameters)] {
-            socket.feed(Message::text(message)).await.map_err(|error| broken(&error))?;
-        }
-        socket.flush().await.map_err(|error| broken(&error))?;
-        // The box's tone: the stream is believed, and its media count from here on.
-        timeout(TONE_MAX, socket.next()).await.map_err(|error| broken(&error))?;
+        let (mut socket, mut writer) = self.open_stream(call).await?;
         for frame in 0..frames {
             let media = writer.write_media(u64::from(frame) * 20, &FRAME);
             socket.feed(Message::text(media)).await.map_err(|error| broken(&error))?;
@@ -133,6 +127,20 @@ impl Phone {
         Ok(since.elapsed())
     }
 
+    /// A call's stream, from its handshake to the box's first sound.
+    pub async fn open_stream(&self, call: &Call) -> Result<(WebSocketStream<Secure>, MessageWriter), CallError> {
+        let mut socket = self.wire.open_media(AUTH_TOKEN).await.map_err(|error| broken(&error))?;
+        let stream_sid = StreamSid::from_number(self.next.fetch_add(1, Ordering::Relaxed).into());
+        let mut writer = MessageWriter::new(call.parties.account_sid, call.parties.call_sid, stream_sid);
+        for message in [writer.write_connected(), writer.write_start(&call.stream.parameters)] {
+            socket.feed(Message::text(message)).await.map_err(|error| broken(&error))?;
+        }
+        socket.flush().await.map_err(|error| broken(&error))?;
+        // The box's tone: the stream is believed, and its media count from here on.
+        timeout(TONE_MAX, socket.next()).await.map_err(|error| broken(&error))?;
+        Ok((socket, writer))
+    }
+
     async fn post(&self, webhook: &str, fields: Fields, expected: u16) -> Result<Vec<u8>, CallError> {
         let failed = |why: &dyn fmt::Display| CallError(format!("{webhook}: {why}"));
         let form = Form::from_pairs(fields);
@@ -152,6 +160,10 @@ impl Phone {
             status => Err(failed(&format_args!("answered with {status}"))),
         }
     }
+}
+
+fn broken(error: &dyn fmt::Display) -> CallError {
+    CallError(format!("a stream broke: {error}"))
 }
 
 fn read(body: &[u8]) -> Result<Document, CallError> {

@@ -1,6 +1,6 @@
 //! Telephone audio: G.711 μ-law to and from linear samples, its level, and tones.
 
-use std::{f32::consts::TAU, time::Duration};
+use std::{array, f32::consts::TAU, sync::LazyLock, time::Duration};
 
 use audio_codec_algorithms::{decode_ulaw, encode_ulaw};
 
@@ -67,10 +67,10 @@ pub fn level(pcm: &[i16]) -> Level {
     level_of(energy(pcm), pcm.len())
 }
 
-/// Level and kind of a frame; costs two multiplications a sample.
+/// Level and kind of a frame of at most [`FRAME_SAMPLES`]: of more, only so many are judged.
 pub fn measure(pcm: &[i16]) -> Sound {
-    let energy = energy(pcm);
-    Sound { level: level_of(energy, pcm.len()), is_progress_tone: is_progress_tone(pcm, energy) }
+    let sums = Sums::of(&pcm[..pcm.len().min(FRAME_SAMPLES)]);
+    Sound { level: sums.level(), is_progress_tone: sums.is_progress_tone() }
 }
 
 /// A sine of this pitch and length; `amplitude` is a part of full scale, 0 to 1.
@@ -99,20 +99,64 @@ fn level_of(energy: f32, samples: usize) -> Level {
     Level::from_db(10.0 * (energy / samples as f32 / full_scale).log10())
 }
 
-/// Goertzel's filter: the energy at one pitch, against the whole.
-fn is_progress_tone(pcm: &[i16], energy: f32) -> bool {
-    if energy == 0.0 {
-        return false;
+/// Sums that are made side by side: as many as a vector register holds, since one sum is a chain of additions that each
+/// wait for the one before.
+const LANES: usize = 8;
+
+/// The progress tone's pitch as a wave: cosine and sine of each sample of a frame.
+static WAVES: LazyLock<[Wave; FRAME_SAMPLES / LANES]> = LazyLock::new(|| {
+    let phase = |at: usize| TAU * PROGRESS_TONE_HZ * at as f32 / SAMPLE_RATE_HZ as f32;
+    array::from_fn(|begin| Wave {
+        cosine: array::from_fn(|lane| phase(begin * LANES + lane).cos()),
+        sine: array::from_fn(|lane| phase(begin * LANES + lane).sin()),
+    })
+});
+
+struct Wave {
+    cosine: [f32; LANES],
+    sine: [f32; LANES],
+}
+
+/// A frame's energy, and what of it lies at the progress tone's pitch: one term of the discrete Fourier transform.
+#[derive(Default)]
+struct Sums {
+    samples: usize,
+    energy: [f32; LANES],
+    cosine: [f32; LANES],
+    sine: [f32; LANES],
+}
+
+impl Sums {
+    fn of(pcm: &[i16]) -> Self {
+        let mut sums = Self { samples: pcm.len(), ..Self::default() };
+        let (whole, rest) = pcm.as_chunks();
+        let mut padded = [0; LANES];
+        padded[..rest.len()].copy_from_slice(rest);
+        for (samples, wave) in whole.iter().chain([&padded]).zip(&*WAVES) {
+            sums.add(samples, wave);
+        }
+        sums
     }
-    let coefficient = 2.0 * (TAU * PROGRESS_TONE_HZ / SAMPLE_RATE_HZ as f32).cos();
-    let (mut last, mut before) = (0.0_f32, 0.0_f32);
-    for sample in pcm {
-        let next = f32::from(*sample) + coefficient * last - before;
-        before = last;
-        last = next;
+
+    fn add(&mut self, samples: &[i16; LANES], wave: &Wave) {
+        for lane in 0..LANES {
+            let sample = f32::from(samples[lane]);
+            self.energy[lane] += sample * sample;
+            self.cosine[lane] += sample * wave.cosine[lane];
+            self.sine[lane] += sample * wave.sine[lane];
+        }
     }
-    let at_pitch = last * last + before * before - coefficient * last * before;
-    at_pitch * 2.0 / (pcm.len() as f32 * energy) > PROGRESS_TONE_SHARE
+
+    fn level(&self) -> Level {
+        level_of(self.energy.iter().sum(), self.samples)
+    }
+
+    fn is_progress_tone(&self) -> bool {
+        let sum = |lanes: &[f32; LANES]| lanes.iter().sum::<f32>();
+        let (energy, cosine, sine) = (sum(&self.energy), sum(&self.cosine), sum(&self.sine));
+        let at_pitch = cosine * cosine + sine * sine;
+        energy > 0.0 && at_pitch * 2.0 / (self.samples as f32 * energy) > PROGRESS_TONE_SHARE
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 //! Docs: Media Streams, "WebSocket messages". A media message is parsed without allocation: it comes 50 times a second on
 //! each stream. Numbers may be strings (as Twilio sends them) or numbers; unknown fields and events are ignored.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize, de};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 use super::sid::{AccountSid, CallSid, StreamSid};
@@ -134,6 +137,9 @@ impl std::error::Error for ParseError {
 /// # Errors
 /// When it is not an object with an `event`, or lacks what its event must have. Never panics.
 pub fn parse(text: &str) -> Result<Inbound<'_>, ParseError> {
+    if let Some(media) = parse_media(text) {
+        return Ok(Inbound::Media(media));
+    }
     // Two passes: the event decides what its part must look like, and may come after it.
     let message: Message<'_> = object(text)?;
     match message.event.as_ref() {
@@ -157,16 +163,16 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ParseError> {
     }
 }
 
+/// Nearly every message is a media message: it is read in one pass, as if it were one. `None`: it is none, or not a sound
+/// one, and read again.
+fn parse_media(text: &str) -> Option<Media<'_>> {
+    let Object(message): Object<MediaMessage<'_>> = serde_json::from_str(text).ok()?;
+    (message.event == "media").then(|| message.media.0.into_media(&message.stream_sid))
+}
+
 fn read_media<'a>(message: &Message<'a>) -> Result<Media<'a>, ParseError> {
     let media: MediaPart<'a> = part(message.media, "media")?;
-    Ok(Media {
-        // Other messages write the same track with an ending.
-        track_inbound: matches!(media.track.as_ref(), "" | "inbound" | "inbound_track"),
-        timestamp_ms: media.timestamp.0,
-        chunk: media.chunk.0,
-        payload_base64: media.payload,
-        stream_sid: message.stream_sid.parse().ok(),
-    })
+    Ok(media.into_media(&message.stream_sid))
 }
 
 fn read_start<'a>(message: &Message<'a>) -> Result<Start<'a>, ParseError> {
@@ -232,6 +238,59 @@ struct MediaPart<'a> {
     timestamp: Number,
     #[serde(borrow)]
     payload: Cow<'a, str>,
+}
+
+impl<'a> MediaPart<'a> {
+    fn into_media(self, stream_sid: &str) -> Media<'a> {
+        Media {
+            // Other messages write the same track with an ending.
+            track_inbound: matches!(self.track.as_ref(), "" | "inbound" | "inbound_track"),
+            timestamp_ms: self.timestamp.0,
+            chunk: self.chunk.0,
+            payload_base64: self.payload,
+            stream_sid: stream_sid.parse().ok(),
+        }
+    }
+}
+
+/// [`Message`] as a media message has it. The other fields are named so that none may come twice.
+#[derive(Deserialize)]
+struct MediaMessage<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(default, rename = "type")]
+    _kind: Option<de::IgnoredAny>,
+    #[serde(borrow, default, rename = "streamSid")]
+    stream_sid: Cow<'a, str>,
+    #[serde(default, rename = "start")]
+    _start: Option<de::IgnoredAny>,
+    #[serde(borrow)]
+    media: Object<MediaPart<'a>>,
+    #[serde(default, rename = "dtmf")]
+    _dtmf: Option<de::IgnoredAny>,
+    #[serde(default, rename = "mark")]
+    _mark: Option<de::IgnoredAny>,
+}
+
+/// What must be written as an object: serde would also take an array for a struct, field by field.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Visitor(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]

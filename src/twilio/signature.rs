@@ -6,10 +6,7 @@
 //!
 //! A signature carries no time: a captured request can be replayed. Whoever acts on one must be idempotent.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, iter,
-};
+use std::{fmt, iter};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -84,16 +81,13 @@ fn keyed(token: &str) -> Hmac<Sha1> {
 /// Names in byte order, each followed by its value. Of a name that comes several times, Twilio's libraries (node, python,
 /// php) take each different value once, in byte order, with the name before each.
 fn signed_parameters(form: &Form) -> String {
-    let mut values_by_name: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in form.pairs() {
-        values_by_name.entry(name).or_default().insert(value);
-    }
-    let mut parameters = String::new();
-    for (name, values) in values_by_name {
-        for value in values {
-            parameters.push_str(name);
-            parameters.push_str(value);
-        }
+    let mut pairs: Vec<(&str, &str)> = form.pairs().collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    let mut parameters = String::with_capacity(pairs.iter().map(|(name, value)| name.len() + value.len()).sum());
+    for (name, value) in pairs {
+        parameters.push_str(name);
+        parameters.push_str(value);
     }
     parameters
 }
@@ -323,6 +317,8 @@ fn query_forms(target: &str) -> Vec<PartForm<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
     use serde::Deserialize;
 

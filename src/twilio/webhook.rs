@@ -1,6 +1,6 @@
 //! Webhook forms: bodies and queries to values, order and duplicates kept for the signature.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use super::sid::{AccountSid, CallSid, RecordingSid, StreamSid};
 use crate::limits::FORM_PAIRS_MAX;
@@ -99,7 +99,16 @@ words!(RecordingStatus { InProgress = "in-progress", Completed = "completed", Ab
 /// `Debug` tells how many fields there are and nothing of them: they hold callers' numbers.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Form {
-    pairs: Vec<(String, String)>,
+    /// All names and values, each name before its value: one buffer in place of two for each field.
+    text: String,
+    fields: Vec<Field>,
+}
+
+/// Where in the text a name and its value end; the name begins where the field before ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Field {
+    name_end: usize,
+    value_end: usize,
 }
 
 impl Form {
@@ -107,13 +116,20 @@ impl Form {
     /// field without `=` has an empty value. Fields beyond [`FORM_PAIRS_MAX`] are dropped, so that a small body cannot
     /// grow into a large table; Twilio's signature of such a form then does not match.
     pub fn parse(bytes: &[u8]) -> Self {
-        let pairs = form_urlencoded::parse(bytes).take(FORM_PAIRS_MAX);
-        Self { pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect() }
+        let mut form = Self { text: String::with_capacity(bytes.len()), fields: Vec::new() };
+        for (name, value) in form_urlencoded::parse(bytes).take(FORM_PAIRS_MAX) {
+            form.push(&name, &value);
+        }
+        form
     }
 
     /// A form of decoded fields, as a sender has them.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        Self { pairs: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        let mut form = Self { text: String::new(), fields: Vec::new() };
+        for (name, value) in pairs {
+            form.push(&name.into(), &value.into());
+        }
+        form
     }
 
     /// The value of the first field of this name.
@@ -123,7 +139,17 @@ impl Form {
 
     /// All fields in the order of arrival.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        let begins = iter::once(0).chain(self.fields.iter().map(|field| field.value_end));
+        begins
+            .zip(&self.fields)
+            .map(|(begin, field)| (&self.text[begin..field.name_end], &self.text[field.name_end..field.value_end]))
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        let name_end = self.text.len();
+        self.text.push_str(value);
+        self.fields.push(Field { name_end, value_end: self.text.len() });
     }
 
     /// The body or query that says the same.
@@ -134,7 +160,7 @@ impl Form {
 
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Form({} fields)", self.pairs.len())
+        write!(f, "Form({} fields)", self.fields.len())
     }
 }
 

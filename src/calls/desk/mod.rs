@@ -2,10 +2,12 @@
 //!
 //! Drive it so: `handle` or `handle_timeout`, then `poll_output` until `None`, then sleep until `poll_timeout`.
 
+mod ended_calls;
 mod webhooks;
 
 use std::{collections::VecDeque, time::Instant};
 
+use self::ended_calls::EndedCalls;
 use super::{
     Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, LiveCall,
     Output, PromptForm, Pulses, Report, RequestId, RestTrouble, Table,
@@ -14,7 +16,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
-    limits::{CALLS_MAX, DRAIN_REDIRECT_MAX, ENDED_CALLS_MAX},
+    limits::{CALLS_MAX, DRAIN_REDIRECT_MAX},
     twilio::{
         sid::CallSid,
         webhook::{CallStatus, RecordingStatus, StreamEvent},
@@ -69,8 +71,7 @@ pub struct Desk {
     pulses: Pulses,
     registry: Registry,
     /// Calls that are over, the latest ones: a late webhook makes no second record.
-    /// The oldest of [`ENDED_CALLS_MAX`] is forgotten first. On the heap: in a build for many calls it is too large for a stack.
-    ended: VecDeque<(CallSid, EndCause)>,
+    ended: EndedCalls,
     can_keep: bool,
     drain: Drain,
     tally: Tally,
@@ -85,7 +86,7 @@ impl Desk {
             options,
             pulses,
             registry: Registry::default(),
-            ended: VecDeque::with_capacity(ENDED_CALLS_MAX),
+            ended: EndedCalls::default(),
             can_keep: true,
             drain: Drain::NotAsked,
             tally: Tally::default(),
@@ -346,10 +347,7 @@ impl Desk {
     }
 
     fn keep(&mut self, ended: EndedCall, request: Option<RequestId>) {
-        if self.ended.len() == ENDED_CALLS_MAX {
-            self.ended.pop_front();
-        }
-        self.ended.push_back((ended.call_sid, ended.cause));
+        self.ended.note(ended.call_sid, ended.cause);
         self.outputs.push_back(Output::Report(Report::CallEnded {
             call_sid: ended.call_sid,
             stream_sid: ended.stream_sid,
@@ -360,7 +358,7 @@ impl Desk {
     }
 
     fn was_ended(&self, call_sid: CallSid) -> Option<EndCause> {
-        self.ended.iter().find(|(ended, _)| *ended == call_sid).map(|(_, cause)| *cause)
+        self.ended.cause(call_sid)
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {
