@@ -43,6 +43,7 @@
 //! *over* is one function, [`Desk`]'s `end`: the slot is freed, the record made, once.
 
 pub mod call;
+pub mod canary;
 pub mod desk;
 pub mod event;
 pub mod live_call;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     Answer, AttemptId, EndCause, Fallback, FallbackReason, Memo, Output, Report, RequestId, RestTrouble,
     call::{Call, Context, Phase},
+    canary::{Canary, sings},
     redirect::{ATTEMPT_MAX, Redirect, Verdict},
     streaming::QUIET_MAX,
 };
@@ -85,7 +86,15 @@ impl Call {
         let full = self.prompt_form(context);
         if let Some(redirect) = &mut self.redirect {
             let prompt = redirect.send(attempt, full, context.now);
-            context.outputs.push_back(Output::Redirect { attempt, call_sid: self.call_sid, prompt });
+            let redirect = Output::Redirect { attempt, call_sid: self.call_sid, prompt };
+            if sings(Canary::RedirectTwice) {
+                context.outputs.push_back(redirect.clone());
+            }
+            if sings(Canary::CloseWithoutRedirect) {
+                context.outputs.extend(self.open_socket().map(|socket| Output::CloseStream { socket }));
+            } else {
+                context.outputs.push_back(redirect);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     Answer, FallbackReason, Output, Report, RequestId, SocketEnd, StartClaim, StreamKey,
     call::{Call, Context, Phase, Stream},
+    canary::{Canary, sings},
     watchdog::{Look, Watch},
 };
 use crate::twilio::sid::StreamSid;
@@ -135,6 +136,9 @@ impl Call {
     /// The watchdog's deadline has come.
     pub(super) fn handle_watch(&mut self, watch: Watch, context: &mut Context<'_>) {
         self.timers.watch = None;
+        if sings(Canary::WatchdogOff) {
+            return;
+        }
         let heard = self.last_heard(context.pulses);
         let stream = self.stream.as_ref().filter(|_| self.phase == Phase::Streaming);
         let (since, reason) = match stream {
@@ -143,7 +147,7 @@ impl Call {
                 let watchdog = &context.options.watchdog;
                 match watchdog.look(stream.started_at, heard, self.stream_error_at, context.now) {
                     Look::Alive(watch) => {
-                        self.timers.watch = Some(watch);
+                        self.timers.watch = (!sings(Canary::DeadlineNotRearmed)).then_some(watch);
                         return;
                     }
                     Look::Silent { since, reason } => (since, reason),
@@ -187,7 +191,7 @@ impl Call {
         let had_media = self.last_heard(context.pulses).is_some();
         let stopped = self.stream.as_ref().is_some_and(|stream| stream.stopped);
         let was_had = self.conversation_is_over() || (stopped && had_media);
-        if was_had && !self.is_in_fallback() {
+        if (was_had && !self.is_in_fallback()) || sings(Canary::StreamEndedHangsUp) {
             self.enter(Phase::Ending, context.now);
             self.timers.watch = None;
             self.timers.ask_at = Some(context.now + QUIET_MAX);

@@ -139,8 +139,8 @@ impl Sums {
     }
 
     fn add(&mut self, samples: &[i16; LANES], wave: &Wave) {
-        for lane in 0..LANES {
-            let sample = f32::from(samples[lane]);
+        for (lane, sample) in samples.iter().enumerate() {
+            let sample = f32::from(*sample);
             self.energy[lane] += sample * sample;
             self.cosine[lane] += sample * wave.cosine[lane];
             self.sine[lane] += sample * wave.sine[lane];

@@ -39,7 +39,9 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
         }
     }
     for index in 0..scenario.faults.len() {
-        with(&|it| drop(it.faults.remove(index)));
+        with(&|it| {
+            it.faults.remove(index);
+        });
     }
     for (index, call) in scenario.calls.iter().enumerate() {
         if call.plan.faults.stream != StreamFault::None {

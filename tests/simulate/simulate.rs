@@ -18,7 +18,7 @@ use world::{Scenario, run};
 
 mod shrink;
 mod stats;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../support/world/mod.rs"]
 mod world;
 

@@ -12,6 +12,7 @@ use super::{
     Answer, CallFacts, CallKey, CallView, DeskOptions, EndCause, EndedCall, Event, Fallback, FallbackReason, LiveCall,
     Output, PromptForm, Pulses, Report, RequestId, RestTrouble, Table,
     call::{Call, Context, Phase, Tally},
+    canary::{Canary, sings},
     redirect::Redirect,
     registry::Registry,
 };
@@ -280,7 +281,7 @@ impl Desk {
         };
         let result = step(call, context);
         // Before all that it led to: a redirect goes out when the journal knows of it.
-        if let Some(live) = call.next_memo() {
+        if let Some(live) = call.next_memo().filter(|_| !sings(Canary::JournalNotWritten)) {
             self.outputs.insert(begin, Output::RememberCall(Box::new(live)));
         }
         Some(result)
@@ -317,6 +318,9 @@ impl Desk {
 
     /// The one way a call ends: its slot is freed and its record is made, once.
     fn end(&mut self, key: CallKey, cause: EndCause, request: Option<RequestId>, now: Instant) {
+        if sings(Canary::SlotNotFreed) {
+            return;
+        }
         let Some(mut call) = self.registry.remove(key) else { return };
         for request in std::mem::take(&mut call.deferred) {
             self.answer(request, Answer::Nothing);
@@ -354,6 +358,13 @@ impl Desk {
             cause: ended.cause,
             lasted: ended.ended_at.saturating_duration_since(ended.answered_at),
         }));
+        let request = request.filter(|request| {
+            let answered = sings(Canary::AnsweredBeforeKept);
+            if answered {
+                self.outputs.push_back(Output::Answer { request: *request, answer: Answer::NoContent });
+            }
+            !answered
+        });
         self.outputs.push_back(Output::KeepRecord { ended: Box::new(ended), request });
     }
 

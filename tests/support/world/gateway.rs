@@ -397,11 +397,26 @@ impl World {
             return;
         };
         if matches!(answer, Answer::Stream { .. } | Answer::Record(_)) {
-            self.answered.insert(self.calls[call].report().call_sid);
+            let call_sid = self.calls[call].report().call_sid;
+            self.answered.entry(call_sid).or_insert(self.now - self.start);
+        }
+        if *answer == Answer::NoContent {
+            self.check_kept(call);
         }
         let body = FIXED.documents.answer(answer, HOST);
         let status = if body.is_some() { 200 } else { 204 };
         self.reply(call, ticket, answered(status, body));
+    }
+
+    /// A 204 says that the record is safe, if the call is over. Where the disk refused it, a repeated status gets one all
+    /// the same: the store goes on trying.
+    fn check_kept(&mut self, call: usize) {
+        let call_sid = self.calls[call].report().call_sid;
+        let ended = self.kept.iter().any(|kept| kept.ended.call_sid == call_sid);
+        let refused = self.faults.iter().any(|fault| matches!(fault, Fault::DiskRefuses(_)));
+        if ended && !refused && !self.disk.is_kept(call_sid) {
+            self.break_rule("answered before it was kept", Some(call_sid), || "204 to Twilio".into());
+        }
     }
 
     fn order(&mut self, socket: SocketId, order: SocketOrder) {

@@ -173,8 +173,8 @@ pub struct World {
     /// When each call was placed, and when it was over at Twilio.
     pub placed_at: BTreeMap<usize, Instant>,
     pub over_at: BTreeMap<usize, Instant>,
-    /// Calls whose first question the box answered.
-    pub answered: std::collections::BTreeSet<CallSid>,
+    /// When the box answered each call's first question.
+    pub answered: BTreeMap<CallSid, Duration>,
     /// When there was no box.
     pub away: Vec<Window>,
     pub steps: u64,
@@ -211,7 +211,7 @@ impl World {
             upstream: Upstream::default(),
             placed_at: BTreeMap::new(),
             over_at: BTreeMap::new(),
-            answered: std::collections::BTreeSet::new(),
+            answered: BTreeMap::new(),
             away: Vec::new(),
             steps: 0,
             log: VecDeque::new(),

@@ -22,6 +22,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(6);
 const MESSAGES_MAX: u32 = 8;
 /// Behind the end of an outage of REST: an answer that is waited for, and a pause between tries.
 const RETRY_MAX: Duration = Duration::from_secs(17);
+/// From an answer to the disk: several groups one after the other.
+const TO_DISK_MAX: Duration = Duration::from_secs(1);
 /// The journal is waited for, and clocks tick.
 const SLACK: Duration = Duration::from_millis(250);
 
@@ -46,16 +48,22 @@ impl World {
 
     /// Every call that the box took has one record, at the upstream once, in order.
     fn records_are_right(&self) -> Option<Broken> {
-        // An end of the box at which something may not have been on the disk.
         let is = |wanted: fn(&Fault) -> bool| self.faults.iter().any(wanted);
-        let was_killed = is(|fault| matches!(fault, Fault::Killed { .. }))
-            || (is(|fault| matches!(fault, Fault::Restarted { .. }))
-                && is(|fault| matches!(fault, Fault::DiskRefuses(_))));
+        let was_refused = is(|fault| matches!(fault, Fault::DiskRefuses(_)));
+        let was_ended = is(|fault| matches!(fault, Fault::Killed { .. } | Fault::Restarted { .. }));
+        // What was answered a moment before the plug was pulled may not have reached the disk.
+        let killed_at = self.faults.iter().find_map(|fault| match fault {
+            Fault::Killed { at, .. } => Some(*at),
+            _ => None,
+        });
+        let is_safe = |answered: &Duration| {
+            let too_late = killed_at.is_some_and(|at| (at.saturating_sub(TO_DISK_MAX)..=at).contains(answered));
+            !(too_late || was_ended && was_refused)
+        };
         for call in &self.calls {
             let call_sid = sid(call);
             let records = self.disk.records.values().filter(|(record, _)| record.call_sid == call_sid).count();
-            // What was answered a moment before the plug was pulled may not have reached the disk.
-            let must = self.disk.known.contains(&call_sid) || (!was_killed && self.answered.contains(&call_sid));
+            let must = self.disk.known.contains(&call_sid) || self.answered.get(&call_sid).is_some_and(is_safe);
             if records > 1 || (must && records == 0) {
                 let what = format!("{records} records of a call that was answered");
                 return Some(Broken { rule: "one record", call: Some(call_sid), what });
@@ -93,6 +101,9 @@ impl World {
             let bound = self.silence_max(index);
             if report.longest_silence > bound {
                 return broken("silence", format!("{:?} of at most {bound:?}", report.longest_silence));
+            }
+            if scenario.faults.is_empty() && report.rest_updates > 1 {
+                return broken("redirected twice", format!("{} updates", report.rest_updates));
             }
             let healthy = planned.plan.faults.stream == StreamFault::None && scenario.faults.is_empty();
             if healthy && report.rest_updates > 0 {

@@ -1,0 +1,69 @@
+//! Deliberate mistakes, for the one test that shows that the simulation would notice them. None of this is in a box:
+//! without the feature `canaries` the question is a constant.
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canary {
+    /// The watchdog's deadlines pass unnoticed.
+    WatchdogOff,
+    /// A stream that was found alive is never looked at again.
+    DeadlineNotRearmed,
+    /// Each redirect goes out twice.
+    RedirectTwice,
+    /// A call that is over keeps its slot.
+    SlotNotFreed,
+    /// Twilio is told that a record is safe before it is on the disk.
+    AnsweredBeforeKept,
+    /// A record that the upstream did not take is passed over for the next.
+    OutboxPassesOver,
+    /// The upstream's word counts before it is on the disk.
+    NoteNotAwaited,
+    /// `stream_ended` always hangs up.
+    StreamEndedHangsUp,
+    /// Live calls are not written into the journal.
+    JournalNotWritten,
+    /// A silent socket is closed, and nothing is redirected.
+    CloseWithoutRedirect,
+}
+
+impl Canary {
+    /// Every one of them.
+    pub const ALL: [Self; 10] = [
+        Self::WatchdogOff,
+        Self::DeadlineNotRearmed,
+        Self::RedirectTwice,
+        Self::SlotNotFreed,
+        Self::AnsweredBeforeKept,
+        Self::OutboxPassesOver,
+        Self::NoteNotAwaited,
+        Self::StreamEndedHangsUp,
+        Self::JournalNotWritten,
+        Self::CloseWithoutRedirect,
+    ];
+}
+
+#[cfg(feature = "canaries")]
+thread_local! {
+    static SINGING: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this mistake is to be made now.
+#[cfg(feature = "canaries")]
+pub(crate) fn sings(canary: Canary) -> bool {
+    SINGING.get() == Some(canary)
+}
+
+/// Whether this mistake is to be made now: never.
+#[cfg(not(feature = "canaries"))]
+pub(crate) const fn sings(_: Canary) -> bool {
+    false
+}
+
+/// Runs something on this thread with a box that makes this mistake.
+#[cfg(feature = "canaries")]
+pub fn with<T>(canary: Canary, run: impl FnOnce() -> T) -> T {
+    let before = SINGING.replace(Some(canary));
+    let result = run();
+    SINGING.set(before);
+    result
+}
