@@ -1,38 +1,32 @@
 //! A media WebSocket: read promptly, never waited for when it does not read, and driven by its session.
 
 use std::{
-    future::poll_fn,
     io,
-    pin::Pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures_util::{Sink, Stream};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     sync::mpsc,
     time::{sleep_until, timeout},
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        error::ProtocolError,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    error::ProtocolError,
+    protocol::{CloseFrame, frame::coding::CloseCode},
 };
 use tracing::field::display;
 
 use super::{
     desk_port::{DeskPort, SocketOrder},
     media_session::{CLOSE_POLICY, MediaCounts, MediaOptions, MediaOutput, MediaReport, MediaSession},
+    media_wire::Wire,
     metrics::MediaMetrics,
 };
 use crate::{
     calls::{Event, Pulses, SocketEnd, SocketId},
-    limits::{WS_BUFFER_BYTES, WS_CLOSE_MAX, WS_MESSAGE_BYTES_MAX, WS_UNSENT_BYTES_MAX, WS_WRITE_MAX},
+    limits::WS_CLOSE_MAX,
     speech::spool::{SpoolFile, SpoolPort},
 };
 
@@ -105,7 +99,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
     /// Until the session is over.
     async fn converse(&mut self, orders: &mut mpsc::Receiver<SocketOrder>) {
         while !self.session.is_over() {
-            let write_due = self.wire.unsent_since.map(|since| since + WS_WRITE_MAX);
+            let write_due = self.wire.write_due();
             let due = self.session.poll_timeout().map(|(due, _)| due).into_iter().chain(write_due).min();
             tokio::select! {
                 // The peer comes last: one that floods the box holds up neither the desk nor the clock.
@@ -207,7 +201,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
                     self.close_frame = Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() });
                 }
                 MediaOutput::Send(text) => {
-                    if let Err(error) = self.wire.send(Message::text(text)) {
+                    if let Err(error) = self.wire.send(Message::text(text), now()) {
                         self.lose(loss(&error), error);
                     }
                 }
@@ -223,7 +217,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
         let close_frame = self.close_frame.take();
         let code = close_frame.as_ref().map(|frame| u16::from(frame.code));
         // Whatever comes of it, the connection is dropped then.
-        let _ = timeout(WS_CLOSE_MAX, self.wire.close(close_frame)).await;
+        let _ = timeout(WS_CLOSE_MAX, self.wire.close(close_frame, now())).await;
         orders.close();
         while let Some(order) = orders.recv().await {
             self.session.handle_order(order, now());
@@ -282,62 +276,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
 
     fn stream_sid(&self) -> Option<impl tracing::Value + use<C>> {
         self.session.identity().map(|(_, stream_sid)| display(stream_sid))
-    }
-}
-
-/// The WebSocket. What is to be sent is put into its bounded buffer at once, and leaves while messages are awaited: so
-/// reading never waits for writing, and two peers that wait for each other cannot happen.
-struct Wire<C> {
-    socket: WebSocketStream<C>,
-    /// Since when something has been waiting to leave.
-    unsent_since: Option<Instant>,
-}
-
-impl<C: AsyncRead + AsyncWrite + Unpin> Wire<C> {
-    async fn new(connection: C) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(WS_BUFFER_BYTES)
-            .write_buffer_size(WS_BUFFER_BYTES)
-            .max_write_buffer_size(WS_UNSENT_BYTES_MAX)
-            .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(WS_MESSAGE_BYTES_MAX));
-        let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-        Self { socket, unsent_since: None }
-    }
-
-    /// An error when the buffer is full: the peer has not read for a long time.
-    fn send(&mut self, message: Message) -> Result<(), Error> {
-        self.unsent_since.get_or_insert_with(now);
-        Pin::new(&mut self.socket).start_send(message)
-    }
-
-    /// The next message, `None` at the end. May be dropped at any time: nothing is lost.
-    async fn next(&mut self) -> Option<Result<Message, Error>> {
-        poll_fn(|context| {
-            if self.unsent_since.is_some() {
-                match Pin::new(&mut self.socket).poll_flush(context) {
-                    Poll::Ready(Ok(())) => self.unsent_since = None,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Poll::Pending => {}
-                }
-            }
-            Pin::new(&mut self.socket).poll_next(context)
-        })
-        .await
-    }
-
-    /// Sends the close frame (`None`: the peer's own is being answered, or nothing can be sent), and waits for the peer.
-    async fn close(&mut self, frame: Option<CloseFrame>) {
-        let is_sent = frame.is_some_and(|frame| self.send(Message::Close(Some(frame))).is_ok());
-        while let Some(Ok(_)) = self.next().await {}
-        // After a breach nothing can be read as messages. Bytes that are left unread would reset the connection, and the
-        // peer might never see the close frame.
-        let _ = poll_fn(|context| Pin::new(&mut self.socket).poll_flush(context)).await;
-        let connection = self.socket.get_mut();
-        if is_sent && connection.shutdown().await.is_ok() {
-            let mut rest = [0; 1_024];
-            while connection.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {}
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod handshake;
 pub mod listener;
 pub mod media_session;
 pub mod media_socket;
+mod media_wire;
 pub mod metrics;
 mod places;
 pub mod problem;

@@ -3,17 +3,18 @@
 //! Docs: Media Streams, "WebSocket messages". A media message is parsed without allocation: it comes 50 times a second on
 //! each stream. Numbers may be strings (as Twilio sends them) or numbers; unknown fields and events are ignored.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+mod handle;
+mod json;
+
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{
-    Deserialize, Serialize,
-    de::{self, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
+pub use self::handle::StreamHandle;
+use self::json::{DtmfPart, MarkPart, MediaMessage, MediaPart, Message, Object, StartPart};
 use super::sid::{AccountSid, CallSid, StreamSid};
-use crate::limits::STREAM_PARAMETERS_MAX;
 
 /// A message from Twilio.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ pub struct Start<'a> {
     pub call_sid: CallSid,
     /// `None` when absent or malformed.
     pub account_sid: Option<AccountSid>,
-    /// The `<Parameter>`s of the TwiML, at most [`STREAM_PARAMETERS_MAX`].
+    /// The `<Parameter>`s of the TwiML, at most [`STREAM_PARAMETERS_MAX`](crate::limits::STREAM_PARAMETERS_MAX).
     pub parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Whether the audio is mono μ-law at 8 kHz, which is all that is documented; true also when it is not said.
     pub is_ulaw_8k_mono: bool,
@@ -167,12 +168,22 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ParseError> {
 /// one, and read again.
 fn parse_media(text: &str) -> Option<Media<'_>> {
     let Object(message): Object<MediaMessage<'_>> = serde_json::from_str(text).ok()?;
-    (message.event == "media").then(|| message.media.0.into_media(&message.stream_sid))
+    (message.event == "media").then(|| media_of(message.media.0, &message.stream_sid))
 }
 
 fn read_media<'a>(message: &Message<'a>) -> Result<Media<'a>, ParseError> {
-    let media: MediaPart<'a> = part(message.media, "media")?;
-    Ok(media.into_media(&message.stream_sid))
+    Ok(media_of(part(message.media, "media")?, &message.stream_sid))
+}
+
+fn media_of<'a>(part: MediaPart<'a>, stream_sid: &str) -> Media<'a> {
+    Media {
+        // Other messages write the same track with an ending.
+        track_inbound: matches!(part.track.as_ref(), "" | "inbound" | "inbound_track"),
+        timestamp_ms: part.timestamp.0,
+        chunk: part.chunk.0,
+        payload_base64: part.payload,
+        stream_sid: stream_sid.parse().ok(),
+    }
 }
 
 fn read_start<'a>(message: &Message<'a>) -> Result<Start<'a>, ParseError> {
@@ -210,276 +221,12 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, ParseError> {
     serde_json::from_str(json).map_err(ParseError::Json)
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    event: Cow<'a, str>,
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "streamSid")]
-    stream_sid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    start: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    media: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    dtmf: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    mark: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct MediaPart<'a> {
-    #[serde(borrow, default)]
-    track: Cow<'a, str>,
-    #[serde(default)]
-    chunk: Number,
-    #[serde(default)]
-    timestamp: Number,
-    #[serde(borrow)]
-    payload: Cow<'a, str>,
-}
-
-impl<'a> MediaPart<'a> {
-    fn into_media(self, stream_sid: &str) -> Media<'a> {
-        Media {
-            // Other messages write the same track with an ending.
-            track_inbound: matches!(self.track.as_ref(), "" | "inbound" | "inbound_track"),
-            timestamp_ms: self.timestamp.0,
-            chunk: self.chunk.0,
-            payload_base64: self.payload,
-            stream_sid: stream_sid.parse().ok(),
-        }
-    }
-}
-
-/// [`Message`] as a media message has it. The other fields are named so that none may come twice.
-#[derive(Deserialize)]
-struct MediaMessage<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(default, rename = "type")]
-    _kind: Option<de::IgnoredAny>,
-    #[serde(borrow, default, rename = "streamSid")]
-    stream_sid: Cow<'a, str>,
-    #[serde(default, rename = "start")]
-    _start: Option<de::IgnoredAny>,
-    #[serde(borrow)]
-    media: Object<MediaPart<'a>>,
-    #[serde(default, rename = "dtmf")]
-    _dtmf: Option<de::IgnoredAny>,
-    #[serde(default, rename = "mark")]
-    _mark: Option<de::IgnoredAny>,
-}
-
-/// What must be written as an object: serde would also take an array for a struct, field by field.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Visitor(PhantomData))
-    }
-}
-
-#[derive(Deserialize)]
-struct MarkPart<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct DtmfPart<'a> {
-    #[serde(borrow)]
-    digit: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StartPart<'a> {
-    #[serde(borrow, default)]
-    stream_sid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    account_sid: Cow<'a, str>,
-    #[serde(borrow)]
-    call_sid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    custom_parameters: Option<Parameters<'a>>,
-    #[serde(borrow, default)]
-    media_format: Option<MediaFormat<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MediaFormat<'a> {
-    #[serde(borrow, default)]
-    encoding: Cow<'a, str>,
-    #[serde(default)]
-    sample_rate: Number,
-    #[serde(default)]
-    channels: Number,
-}
-
-impl MediaFormat<'_> {
-    fn is_ulaw_8k_mono(&self) -> bool {
-        self.encoding == "audio/x-mulaw"
-            && self.sample_rate.0.is_none_or(|rate| rate == 8000)
-            && self.channels.0.is_none_or(|channels| channels == 1)
-    }
-}
-
-/// A whole number, written as such or as a string; `None` for anything else that is no object or array.
-#[derive(Default)]
-struct Number(Option<u64>);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or a string with one")
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-                Ok(Number(Some(number)))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Number, E> {
-                Ok(Number(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Number, E> {
-                Ok(Number(None))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
-                Ok(Number(None))
-            }
-
-            fn visit_unit<E>(self) -> Result<Number, E> {
-                Ok(Number(None))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Number, E> {
-                Ok(Number(text.parse().ok()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-#[derive(Default)]
-struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-/// serde takes a `Cow` for owned unless it is a field of a struct that says `borrow`.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Parameters<'a> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Parameters<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Parameters<'de>, A::Error> {
-                let mut parameters = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    if parameters.len() < STREAM_PARAMETERS_MAX {
-                        parameters.push((name.0, value.0));
-                    }
-                }
-                Ok(Parameters(parameters))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-/// What messages to one stream are made with, so that none can carry another stream's identifier, and none can be made
-/// before the stream began (Twilio drops those, warning 31951). [`Start::handle`] is where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamHandle {
-    stream_sid: StreamSid,
-}
-
-impl StreamHandle {
-    /// The stream that the messages go to.
-    pub fn stream_sid(&self) -> StreamSid {
-        self.stream_sid
-    }
-
-    /// Plays this audio after all that was sent before: raw mono μ-law at 8 kHz without any header, of any length.
-    pub fn media(&self, ulaw: &[u8]) -> String {
-        let payload = BASE64_STANDARD.encode(ulaw);
-        self.message(Outbound::Media { media: OutboundMedia { payload: &payload } })
-    }
-
-    /// Comes back as [`Inbound::Mark`] once all that was sent before is played, or thrown away by a [`clear`](Self::clear).
-    pub fn mark(&self, name: &str) -> String {
-        self.message(Outbound::Mark { mark: OutboundMark { name } })
-    }
-
-    /// Throws away what is not played yet; every mark that is still out comes back.
-    pub fn clear(&self) -> String {
-        self.message(Outbound::Clear)
-    }
-
-    fn message(&self, outbound: Outbound<'_>) -> String {
-        let message = OutboundMessage { outbound, stream_sid: self.stream_sid };
-        serde_json::to_string(&message).expect("strings in objects are always JSON")
-    }
-}
-
-/// Exactly the documented keys: an extra one makes Twilio drop the message (warning 31951).
-#[derive(Serialize)]
-struct OutboundMessage<'a> {
-    #[serde(flatten)]
-    outbound: Outbound<'a>,
-    #[serde(rename = "streamSid")]
-    stream_sid: StreamSid,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Outbound<'a> {
-    Media { media: OutboundMedia<'a> },
-    Mark { mark: OutboundMark<'a> },
-    Clear,
-}
-
-#[derive(Serialize)]
-struct OutboundMedia<'a> {
-    payload: &'a str,
-}
-
-#[derive(Serialize)]
-struct OutboundMark<'a> {
-    name: &'a str,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::STREAM_PARAMETERS_MAX;
 
     const START: &str = r#"{"event":"start","sequenceNumber":"1","streamSid":"MZ00000000000000000000000000000001",
         "start":{"streamSid":"MZ00000000000000000000000000000001","accountSid":"AC000000000000000000000000000000aa",
