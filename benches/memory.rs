@@ -1,10 +1,10 @@
-//! What a connection and a stream take of the box's memory: the real `kolbox serve` with TLS, nothing of it replaced.
+//! What a stream takes of the box's memory: the real `kolbox serve` with TLS, nothing of it replaced.
 //!
-//! An idle connection has its TLS, its signed handshake and its WebSocket, and has not said `start`. A busy stream is a call
-//! that is spoken on. The figure is the growth of the process's memory (`RssAnon`, the kernel's own socket buffers are not
-//! in it) over so many of them, divided by their number.
+//! An idle stream is a call that was answered, whose stream was believed, and on which nothing was said yet; a busy one is
+//! spoken on. The figure is the growth of the process's memory (`RssAnon`, the kernel's own socket buffers are not in it)
+//! over so many of them, divided by their number.
 
-use std::{error::Error, process::ExitCode, sync::Arc, time::Instant};
+use std::{error::Error, process::ExitCode, time::Instant};
 
 use kolbox::limits::CALLS_MAX;
 use tokio::task::JoinSet;
@@ -13,8 +13,8 @@ use self::{
     line::Line,
     support::{
         figures::Table,
-        gateway::{AUTH_TOKEN, Gateway},
-        phone::Phone,
+        gateway::Gateway,
+        phone::{CallError, Phone},
         wire::Wire,
     },
 };
@@ -48,11 +48,10 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut table = Table::new(&["at once", "KiB each, idle", "KiB each, busy"]);
+    let mut table = Table::new(&["streams", "KiB each, idle", "KiB each, busy"]);
     let mut is_small = true;
     for count in [64, 256, 1_024].into_iter().filter(|count| *count <= CALLS_MAX) {
-        let idle = runtime.block_on(idle(count))?;
-        let busy = runtime.block_on(busy(count))?;
+        let (idle, busy) = runtime.block_on(grown(count))?;
         is_small &= busy <= BUSY_STREAM_MAX;
         table.row([count.to_string(), format!("{idle:.1}"), format!("{busy:.1}")]);
     }
@@ -61,46 +60,41 @@ fn measure() -> Result<bool, Failure> {
     Ok(is_small)
 }
 
-/// Media sockets that say nothing.
-async fn idle(count: usize) -> Result<f64, Failure> {
-    let (gateway, wire) = start(count).await?;
+/// So many streams that are silent yet, and the same ones once they were spoken on at the pace of speech: KiB of each.
+async fn grown(count: usize) -> Result<(f64, f64), Failure> {
+    let settings = [
+        ("KOLBOX_PUBLIC__MAX_CONNECTIONS", (2 * count + 64).to_string()),
+        // The first stream is silent until the last one is there.
+        ("KOLBOX_WATCHDOG__NO_MEDIA_TIMEOUT", "5m".to_owned()),
+    ];
+    let gateway = Gateway::start(&settings.map(|(name, value)| (name.to_owned(), value)))?;
+    let phone = Phone::new(Wire::new(gateway.public).map_err(|error| error.to_string())?.into());
+    warm_up(&phone).await.map_err(|error| error.to_string())?;
     let before = gateway.memory()?.anonymous;
-    let mut sockets = Vec::new();
+    let mut lines = Vec::new();
     for _ in 0..count {
-        sockets.push(wire.open_media(AUTH_TOKEN).await?);
+        lines.push(Line::to_box(&phone).await?);
     }
-    each(before, &gateway, count)
-}
-
-/// Calls that are spoken on, at the pace of speech.
-async fn busy(count: usize) -> Result<f64, Failure> {
-    let (gateway, wire) = start(count).await?;
-    let before = gateway.memory()?.anonymous;
-    let phone = Phone::new(wire);
+    let idle = each(before, &gateway, count)?;
     let mut talking = JoinSet::new();
-    for _ in 0..count {
-        let mut line = Line::to_box(&phone).await?;
+    for mut line in lines.drain(..) {
         talking.spawn(async move { line.talk(FRAMES).await.map(|()| line) });
     }
-    let mut lines = Vec::new();
+    // All are held to the end: a stream that is closed is busy no more.
     while let Some(line) = talking.join_next().await {
         lines.push(line??);
     }
-    each(before, &gateway, count)
+    Ok((idle, each(before, &gateway, count)?))
 }
 
-/// A box that has had a call already: what it takes once is not counted.
-async fn start(count: usize) -> Result<(Gateway, Arc<Wire>), Failure> {
-    let settings = [("KOLBOX_PUBLIC__MAX_CONNECTIONS".to_owned(), (2 * count + 64).to_string())];
-    let gateway = Gateway::start(&settings)?;
-    let wire = Arc::new(Wire::new(gateway.public).map_err(|error| error.to_string())?);
-    let phone = Phone::new(wire.clone());
+/// A box that has had some calls: what it takes once is not counted.
+async fn warm_up(phone: &Phone) -> Result<(), CallError> {
     for _ in 0..4 {
-        let call = phone.call(Instant::now()).await.map_err(|error| error.to_string())?;
-        phone.stream(&call, FRAMES).await.map_err(|error| error.to_string())?;
-        phone.complete(&call, Instant::now()).await.map_err(|error| error.to_string())?;
+        let call = phone.call(Instant::now()).await?;
+        phone.stream(&call, FRAMES).await?;
+        phone.complete(&call, Instant::now()).await?;
     }
-    Ok((gateway, wire))
+    Ok(())
 }
 
 fn each(before: u64, gateway: &Gateway, count: usize) -> Result<f64, Failure> {

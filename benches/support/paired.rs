@@ -16,7 +16,8 @@ impl Timed {
         self.nanoseconds.push(took.as_nanos() as f64 / f64::from(turns.max(1)));
     }
 
-    fn median(&self) -> f64 {
+    /// Of a turn, over the rounds, in nanoseconds.
+    pub fn median(&self) -> f64 {
         median(self.nanoseconds.clone())
     }
 }
@@ -42,7 +43,7 @@ pub fn tell(ours: (&str, &Timed), baseline: (&str, &Timed), ratio_max: f64) -> b
     ratio <= ratio_max
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
