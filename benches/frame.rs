@@ -19,7 +19,7 @@ use kolbox::{
         desk_port::SocketOrder,
         media_session::{MediaOptions, MediaSession},
     },
-    speech::spool::Spool,
+    speech::spool::{Spool, SpoolRoom},
     twilio::sid::{CallSid, StreamSid},
 };
 use paired::Timed;
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     session.handle_order(SocketOrder::Accept(StreamKey { slot: 0, generation: 1 }), now);
     while session.poll_output().is_some() {}
     let folder = tempfile::tempdir().expect("a folder for the spool");
-    let (spool, _thread) = Spool::start(folder.path()).expect("a spool");
-    let mut audio = spool.open(stream_sid);
+    let (spool, _thread) = Spool::start(folder.path(), SpoolRoom::new(1 << 40)).expect("a spool");
+    let mut audio = spool.open(call_sid, stream_sid);
     let frames: Vec<_> = (0..50).map(|number| frame(&stream_sid, number)).collect();
     let frame = |turn: u32| frames[turn as usize % frames.len()].as_bytes();
 

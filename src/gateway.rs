@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use self::{
+    audio::AudioFigures,
     desk_loop::DeskLoop,
     errands::{Errands, Keeping, TwilioApi},
     overview::Overview,
@@ -22,7 +23,7 @@ use self::{
 use crate::{
     board::{self, LampDriver, panel, simulated::SimulatedLamps},
     calls::{Desk, DeskOptions, DeskView, Event, LiveCall, Pulses, watchdog::Watchdog},
-    config::Config,
+    config::{Config, KeepAudio},
     limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
     server::{
         conversation::ConversationOptions,
@@ -37,7 +38,10 @@ use crate::{
         router::{self, Behind, Router},
         tls::{CertificateFigures, CertificateState, PublicTls},
     },
-    speech::{audio, spool::Spool},
+    speech::{
+        audio as sound,
+        spool::{Spool, SpoolRoom},
+    },
     status::{
         answer::is_event_stream,
         routes::{self, Client, StatusSite},
@@ -48,9 +52,11 @@ use crate::{
         clock::Clock,
         http_client::{HttpClient, Roots},
     },
-    transcripts::{Keeper, KeeperOptions, KeeperPort, Started, identity, recordings},
+    transcripts::{HousekeepingOptions, Keeper, KeeperOptions, KeeperPort, Started, identity, recordings},
 };
 
+mod account;
+mod audio;
 mod certificate;
 mod desk_loop;
 mod errands;
@@ -108,12 +114,16 @@ impl Gateway {
         let twilio =
             TwilioApi { rest: Arc::new(RestClient::new(&config.twilio, http)), account_sid: config.twilio.account_sid };
         let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
-        let keeper_options = keeper_options(&config, clock)?;
-        let Started { port: keeper, task: keeper_task, left, host } =
+        // The first look says it anew at once.
+        let room = Arc::new(AtomicU64::new(config.audio.max_bytes));
+        let keeper_options = keeper_options(&config, clock, room.clone())?;
+        let Started { port: keeper, task: keeper_task, left, host, audio } =
             Keeper::start(keeper_options, wanted).map_err(StartError::Keeper)?;
-        let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted));
         let audio_folder = config.store.path.join(recordings::FOLDER);
-        let (spool, _spool_thread) = Spool::start(&audio_folder).map_err(StartError::Spool)?;
+        let (spool, _spool_thread) = Spool::start(&audio_folder, SpoolRoom::shared(room)).map_err(StartError::Spool)?;
+        let losses = spool.losses();
+        // Audio that nobody wants is not written in the first place.
+        let spool = (config.audio.keep != KeepAudio::Never).then_some(spool);
 
         // The desk, and the ways to it.
         let pulses = Pulses::new(began);
@@ -123,6 +133,7 @@ impl Gateway {
             public_host.note_known(&host);
         }
         let public_host = Arc::new(public_host);
+        let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted, public_host.clone()));
         let behind = Behind {
             desk: desk.clone(),
             prompts: prompts.clone(),
@@ -132,7 +143,7 @@ impl Gateway {
             media: MediaContext {
                 options: Arc::new(media_options(&config, &prompts)),
                 pulses: pulses.clone(),
-                spool: Some(spool),
+                spool,
                 metrics: metrics.media.clone(),
             },
         };
@@ -161,6 +172,7 @@ impl Gateway {
             desk: desk.clone(),
             desk_view: desk_seen.clone(),
             keeper_view: keeper.view(),
+            audio: audio.clone(),
             lamps: lamps_seen,
         };
         let (snapshot, snapshot_seen) = watch::channel(Arc::new(overview.snapshot()));
@@ -171,6 +183,7 @@ impl Gateway {
         let mut figures = Registry::default();
         metrics.register(&mut figures);
         figures.register_collector(Box::new(CertificateFigures(tls.state.clone())));
+        figures.register_collector(Box::new(AudioFigures { audio, losses }));
         let (stop_listeners, stopped) = watch::channel(false);
         let behind = routes::Behind {
             snapshot: snapshot_seen.clone(),
@@ -296,13 +309,13 @@ pub fn desk_options(config: &Config, prompts: &Prompts) -> DeskOptions {
 pub fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
     let conversation = ConversationOptions {
         caller_silence: config.calls.caller_silence,
-        tone: audio::encode(&audio::tone(TONE_HZ, TONE_LENGTH, TONE_AMPLITUDE)).into(),
+        tone: sound::encode(&sound::tone(TONE_HZ, TONE_LENGTH, TONE_AMPLITUDE)).into(),
         goodbye: prompts.goodbye.ulaw.clone(),
     };
     MediaOptions { account_sid: config.twilio.account_sid, conversation: Arc::new(conversation) }
 }
 
-fn keeper_options(config: &Config, clock: Clock) -> Result<KeeperOptions, StartError> {
+fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>) -> Result<KeeperOptions, StartError> {
     let made_by = identity::load(&config.store.path, env!("CARGO_PKG_VERSION"))
         .map_err(|error| StartError::Store(config.store.path.clone(), error))?;
     Ok(KeeperOptions {
@@ -311,6 +324,11 @@ fn keeper_options(config: &Config, clock: Clock) -> Result<KeeperOptions, StartE
         language: config.speech.language.clone(),
         made_by,
         clock,
+        housekeeping: Some(HousekeepingOptions {
+            audio: config.audio.clone(),
+            delete_at_twilio: config.fallback.delete_at_twilio,
+            room,
+        }),
     })
 }
 

@@ -104,6 +104,22 @@ pub const REST_ANSWER_MAX: Duration = Duration::from_secs(8);
 pub const REST_REUSED_ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Recordings asked for, and read, in one list of a call's recordings (a call has one or two).
 pub const LISTED_RECORDINGS_MAX: usize = 20;
+/// Recordings of the account in one page of a list (1 kB each: the page fits into [`REST_BODY_BYTES_MAX`]),
+pub const RECORDINGS_PAGE: usize = 50;
+/// and how many such pages are read of one list: 100,000 recordings, three months of a busy office. A longer list is read
+/// up to there, the newest first, and never counts as settled.
+pub const RECORDINGS_PAGES_MAX: usize = 2_000;
+/// Recordings remembered as settled, far more than two hours have; beyond it the oldest is forgotten, and the store asked
+/// about it again.
+pub const KNOWN_RECORDINGS_MAX: usize = 4_096;
+/// Announced recordings that wait to be looked for; beyond it the hourly list finds them.
+pub const ANNOUNCED_MISSING_MAX: usize = 64;
+/// Numbers of this box that are remembered; of more, calls without a record are asked for at Twilio.
+pub const OWN_NUMBERS_MAX: usize = 256;
+/// Recordings that wait to be deleted at Twilio; beyond it they stay there.
+pub const DELETIONS_MAX: usize = 1_024;
+/// A note beside the store, in bytes (the longest holds [`KNOWN_RECORDINGS_MAX`] pairs of identifiers).
+pub const NOTE_BYTES_MAX: u64 = 1024 * 1024;
 /// REST: time to a whole recording, which is larger and awaited by no caller.
 pub const RECORDING_FETCH_MAX: Duration = Duration::from_secs(60);
 /// REST answers other than a recording's audio, in bytes.
@@ -142,6 +158,18 @@ pub const SPOOL_CHUNK_BYTES: usize = 4 * 1024;
 /// Pieces that may wait for the spool (2 MiB, 4 s of 64 streams: a memory card's long breath); beyond it they are dropped
 /// and counted.
 pub const SPOOL_QUEUE_MAX: usize = 512;
+/// How long audio may wait before it is brought to the disk: what a power cut takes of a call that is still going on.
+pub const SPOOL_SYNC_EVERY: Duration = Duration::from_secs(3);
+/// Streams of one call whose audio is kept (a call has one, or a few where streams were lost); of further ones it is not.
+pub const SPOOL_PARTS_PER_CALL_MAX: u32 = 64;
+/// How often the audio folder is looked at, to delete what may go and to say how much room there is.
+pub const AUDIO_LOOK_EVERY: Duration = Duration::from_secs(60);
+/// From the first such look to the second, which can tell what grows.
+pub const AUDIO_SECOND_LOOK: Duration = Duration::from_secs(2);
+/// Files of that folder that are looked at (a gigabyte of recordings has 2,000); what is beyond stays until others went.
+pub const AUDIO_FILES_MAX: usize = 100_000;
+/// What audio leaves free on the disk, in bytes: the store's reserve, and as much for everybody else.
+pub const AUDIO_FREE_BYTES_MIN: u64 = 2 * STORE_RESERVE_BYTES;
 /// From a stream's `stop` to its connection's end: beyond it the box closes.
 pub const STOP_TO_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// From the box's close frame to the peer's: beyond it the connection is dropped.
@@ -249,6 +277,8 @@ pub const PASSWORD_PASSES: u32 = 3;
 const _: () = assert!(CALLS_MAX.is_power_of_two() && CALLS_MAX <= 4096);
 const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
+const _: () = assert!(KNOWN_RECORDINGS_MAX as u64 * 100 < NOTE_BYTES_MAX && DELETIONS_MAX as u64 * 50 < NOTE_BYTES_MAX);
+const _: () = assert!(RECORDINGS_PAGE * 2 * 1024 < REST_BODY_BYTES_MAX);
 const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(STATUS_UNSIGNED_MAX + EVENT_STREAMS_MAX <= STATUS_CONNECTIONS_MAX);

@@ -27,7 +27,7 @@ use kolbox::{
         media_socket::{self, MediaContext},
         metrics::MediaMetrics,
     },
-    speech::spool::{Spool, SpoolPort},
+    speech::spool::{Spool, SpoolPort, SpoolRoom},
     twilio::sid::{CallSid, StreamSid},
 };
 use tokio::{
@@ -101,12 +101,12 @@ fn nothing_is_allocated_between_a_connections_bytes_and_the_stamp() {
 #[test]
 fn a_kept_frame_allocates_nothing_and_a_full_buffer_for_the_disk_one_at_most() {
     let folder = tempfile::tempdir().unwrap();
-    let (spool, thread) = Spool::start(folder.path()).unwrap();
+    let (spool, thread) = Spool::start(folder.path(), SpoolRoom::new(1 << 30)).unwrap();
     let hand_overs = (COUNTED * FRAME_BYTES).div_ceil(SPOOL_CHUNK_BYTES) as u64;
     let allocated = allocations_of_a_connection(Some(spool));
     assert!(allocated <= hand_overs, "{allocated} allocations, and only {hand_overs} buffers were handed over");
     thread.join().unwrap();
-    let kept = folder.path().join(format!("{}.ulaw", StreamSid::from_number(1)));
+    let kept = folder.path().join(format!("{}.1.ulaw", CallSid::from_number(1)));
     assert_eq!(std::fs::metadata(kept).unwrap().len(), ((FIRST + COUNTED) * FRAME_BYTES) as u64);
 }
 

@@ -17,7 +17,7 @@ use kolbox::{
         media_socket::{self, MediaContext},
         metrics::MediaMetrics,
     },
-    speech::spool::{Spool, SpoolPort},
+    speech::spool::{Spool, SpoolPort, SpoolRoom},
     twilio::sid::{CallSid, StreamSid},
 };
 use tokio::{
@@ -182,7 +182,7 @@ fn conversation(goodbye_seconds: usize) -> ConversationOptions {
 #[tokio::test]
 async fn a_whole_call_is_heard_kept_and_told() {
     let store = tempfile::tempdir().unwrap();
-    let (port, writer) = Spool::start(store.path()).unwrap();
+    let (port, writer) = Spool::start(store.path(), SpoolRoom::new(1 << 30)).unwrap();
     let mut loopback = Loopback::live(conversation(1), Some(port)).await;
     for frame in 0..50 {
         loopback.says(&media(&[frame; 160])).await;
@@ -195,7 +195,7 @@ async fn a_whole_call_is_heard_kept_and_told() {
     loopback.desk_hears(Event::StreamClosed { stream: STREAM, end: SocketEnd::AfterStop }).await;
     loopback.ends().await;
     writer.join().unwrap();
-    let kept = std::fs::read(store.path().join(format!("{}.ulaw", stream_sid()))).unwrap();
+    let kept = std::fs::read(store.path().join(format!("{}.1.ulaw", call_sid()))).unwrap();
     assert_eq!(kept, (0..50).flat_map(|frame| [frame; 160]).collect::<Vec<u8>>());
 }
 

@@ -162,15 +162,23 @@ impl TwilioApi {
     }
 
     /// Serves the keeper's errands until it is gone. A keeper that has stopped waiting for an answer needs none.
-    pub(super) async fn serve(self, mut errands: mpsc::Receiver<Errand>) {
+    pub(super) async fn serve(self, mut errands: mpsc::Receiver<Errand>, public_host: Arc<PublicHost>) {
         while let Some(errand) = errands.recv().await {
-            let this = self.clone();
+            let (this, host) = (self.clone(), public_host.known());
             tokio::spawn(async move {
                 match errand {
                     Errand::FetchRecording { recording_sid, reply } => {
                         drop(reply.send(this.fetch(recording_sid).await))
                     }
                     Errand::ListRecordings { call_sid, reply } => drop(reply.send(this.list(call_sid).await)),
+                    Errand::ListAccount { since, next, reply } => {
+                        drop(reply.send(this.list_account(since, next).await))
+                    }
+                    Errand::FetchCall { call_sid, reply } => drop(reply.send(this.fetch_call(call_sid).await)),
+                    Errand::ListNumbers { reply } => drop(reply.send(this.own_numbers(host.as_deref()).await)),
+                    Errand::DeleteRecording { recording_sid, reply } => {
+                        drop(reply.send(this.delete(recording_sid).await))
+                    }
                 }
             });
         }

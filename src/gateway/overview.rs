@@ -18,11 +18,11 @@ use crate::{
     server::{desk_port::DeskPort, tls::CertificateState},
     status::{
         caller::Caller,
-        snapshot::{CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
+        snapshot::{AudioUse, CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
         trouble::TroubleCode,
     },
     system::clock::Clock,
-    transcripts::{self, KeeperView},
+    transcripts::{self, AudioView, KeeperView},
 };
 
 /// The page's clock: what grows older is shown anew this often.
@@ -43,6 +43,7 @@ pub(super) struct Overview {
     pub desk: DeskPort,
     pub desk_view: watch::Receiver<DeskView>,
     pub keeper_view: watch::Receiver<KeeperView>,
+    pub audio: watch::Receiver<AudioView>,
     pub lamps: watch::Receiver<LampsView>,
 }
 
@@ -103,6 +104,7 @@ impl Overview {
                 last_ok: keeper.last_ok,
                 last_error: keeper.last_error.clone().map(|error| SyncError { at: error.at, message: error.message }),
             },
+            audio: self.audio_use(),
             troubles: self.troubles(&desk, &keeper),
             recent: keeper.recent.into_iter().map(recent_call).collect(),
         }
@@ -119,6 +121,11 @@ impl Overview {
         }
     }
 
+    fn audio_use(&self) -> AudioUse {
+        let AudioView { bytes, files, is_full, .. } = *self.audio.borrow();
+        AudioUse { bytes, files, full: is_full }
+    }
+
     /// The worst first.
     fn troubles(&self, desk: &DeskView, keeper: &KeeperView) -> Vec<TroubleCode> {
         let rest = desk.rest_trouble.map(|trouble| match trouble {
@@ -132,6 +139,7 @@ impl Overview {
             rest,
             keeper.sync_trouble.then_some(TroubleCode::SyncFailing),
             (keeper.parked > 0).then_some(TroubleCode::TranscriptsParked),
+            self.audio.borrow().is_full.then_some(TroubleCode::AudioFull),
         ]
         .into_iter()
         .flatten()

@@ -144,7 +144,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
         let Some((call_sid, stream_sid)) = self.session.identity() else { return };
         tracing::debug!(event = "WS_FRAME", %call_sid, %stream_sid, bytes = ulaw.len());
         if let Some(spool) = &self.spool {
-            self.audio.get_or_insert_with(|| spool.open(stream_sid)).append(ulaw);
+            self.audio.get_or_insert_with(|| spool.open(call_sid, stream_sid)).append(ulaw);
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use audio_codec_algorithms::decode_ulaw;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::forms::whole_seconds;
@@ -22,6 +23,8 @@ const CALLS_MAX: usize = 100_000;
 const RECORDINGS_MAX: usize = 10_000;
 /// Numbers in one list, however many are asked for: so that a client meets a second one.
 const NUMBERS_PAGE_MAX: usize = 2;
+/// Recordings of the account in one list; likewise.
+const RECORDINGS_PAGE_MAX: usize = 2;
 
 /// What a REST client sent.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +111,16 @@ pub enum RecordingState {
     Absent,
 }
 
+/// Whose call it was, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallNote {
+    pub from: String,
+    pub to: String,
+    pub started_at: Timestamp,
+    /// `None` while it goes on.
+    pub ended_at: Option<Timestamp>,
+}
+
 /// A number of the account, and where its calls lead.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NumberSettings {
@@ -123,7 +136,11 @@ pub struct Account {
     account_sid: AccountSid,
     credentials: Vec<String>,
     calls: BTreeMap<CallSid, CallStatus>,
+    /// Of the calls that somebody told more of.
+    notes: BTreeMap<CallSid, CallNote>,
     recordings: BTreeMap<RecordingSid, Recording>,
+    /// When each was made; one without a date counts as made in 1970.
+    made: BTreeMap<RecordingSid, Timestamp>,
     numbers: Vec<NumberSettings>,
     /// Recordings whose audio was fetched at least once.
     fetched: BTreeSet<RecordingSid>,
@@ -137,7 +154,9 @@ impl Account {
             account_sid,
             credentials: Vec::new(),
             calls: BTreeMap::new(),
+            notes: BTreeMap::new(),
             recordings: BTreeMap::new(),
+            made: BTreeMap::new(),
             numbers: Vec::new(),
             fetched: BTreeSet::new(),
             deleted: 0,
@@ -161,6 +180,29 @@ impl Account {
         self.calls.insert(call_sid, status);
         if self.calls.len() > CALLS_MAX {
             self.calls.pop_first();
+        }
+    }
+
+    /// What more is known of a call.
+    pub fn note_parties(&mut self, call_sid: CallSid, note: CallNote) {
+        self.notes.insert(call_sid, note);
+        if self.notes.len() > CALLS_MAX {
+            self.notes.pop_first();
+        }
+    }
+
+    /// A call is over since then.
+    pub fn note_end(&mut self, call_sid: CallSid, at: Timestamp) {
+        if let Some(note) = self.notes.get_mut(&call_sid) {
+            note.ended_at.get_or_insert(at);
+        }
+    }
+
+    /// When a recording was made; the first date stays.
+    pub fn date_recording(&mut self, recording_sid: RecordingSid, at: Timestamp) {
+        self.made.entry(recording_sid).or_insert(at);
+        if self.made.len() > RECORDINGS_MAX {
+            self.made.pop_first();
         }
     }
 
@@ -232,6 +274,7 @@ impl Account {
                 let call_sid = self.known_call(name, "").ok_or_else(not_found)?;
                 self.list(call_sid)
             }
+            ("GET", ["Recordings.json"]) => self.list_recordings(request.path, request.query),
             ("GET", ["IncomingPhoneNumbers.json"]) => self.list_numbers(request.path, request.query),
             ("GET", ["Recordings", name]) if name.ends_with(".json") => {
                 let recording = self.known_recording(name, ".json").ok_or_else(not_found)?;
@@ -286,6 +329,36 @@ impl Account {
         json_reply(200, &json!({"page": 0, "page_size": 50, "next_page_uri": null, "recordings": recordings}))
     }
 
+    /// The newest first. `DateCreated>=` takes a day; the token is the last recording of the page before.
+    fn list_recordings(&self, path: &str, query: &str) -> ApiReply {
+        let asked = |name: &str| {
+            form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        let since = asked("DateCreated>").unwrap_or_default();
+        let page: usize = asked("Page").and_then(|page| page.parse().ok()).unwrap_or(0);
+        let mut recordings: Vec<_> =
+            self.recordings.values().map(|recording| (self.made_at(recording.recording_sid), recording)).collect();
+        recordings.sort_by_key(|(made, recording)| std::cmp::Reverse((*made, recording.recording_sid)));
+        recordings.retain(|(made, _)| made.to_zoned(TimeZone::UTC).date().to_string() >= since);
+        if let Some(token) = asked("PageToken") {
+            let last = recordings.iter().position(|(_, recording)| format!("PA{}", recording.recording_sid) == token);
+            recordings.drain(..last.map_or(0, |last| last + 1));
+        }
+        let next = (recordings.len() > RECORDINGS_PAGE_MAX).then(|| {
+            let token = format!("PA{}", recordings[RECORDINGS_PAGE_MAX - 1].1.recording_sid);
+            let filter: String =
+                form_urlencoded::Serializer::new(String::new()).append_pair("DateCreated>", &since).finish();
+            format!("{path}?{filter}&PageSize={RECORDINGS_PAGE_MAX}&Page={}&PageToken={token}", page + 1)
+        });
+        let shown = recordings.iter().take(RECORDINGS_PAGE_MAX);
+        let shown: Vec<Value> = shown.map(|(_, recording)| self.recording_json(recording)).collect();
+        json_reply(200, &json!({"page": page, "next_page_uri": next, "recordings": shown}))
+    }
+
+    fn made_at(&self, recording_sid: RecordingSid) -> Timestamp {
+        self.made.get(&recording_sid).copied().unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     fn account_json(&self) -> ApiReply {
         let account_sid = self.account_sid;
         json_reply(200, &json!({"sid": account_sid, "friendly_name": "Simulated", "status": "active", "type": "Full"}))
@@ -310,8 +383,12 @@ impl Account {
     }
 
     fn call_json(&self, call_sid: CallSid, status: CallStatus) -> Value {
+        let note = self.notes.get(&call_sid);
+        let (from, to) = (note.map(|note| note.from.as_str()), note.map(|note| note.to.as_str()));
         json!({
             "sid": call_sid, "account_sid": self.account_sid, "status": status.as_str(), "direction": "inbound",
+            "from": from, "to": to, "start_time": note.map(|note| rfc2822(note.started_at)),
+            "end_time": note.and_then(|note| note.ended_at).map(rfc2822),
             "api_version": "2010-04-01", "parent_call_sid": null, "duration": null, "price": null,
             "uri": format!("/2010-04-01/Accounts/{}/Calls/{call_sid}.json", self.account_sid),
         })
@@ -329,10 +406,15 @@ impl Account {
         };
         json!({
             "sid": recording_sid, "account_sid": self.account_sid, "call_sid": call_sid, "status": status,
-            "duration": duration, "channels": 1, "source": "RecordVerb", "api_version": "2010-04-01",
+            "date_created": rfc2822(self.made_at(*recording_sid)), "duration": duration, "channels": 1, "source": "RecordVerb", "api_version": "2010-04-01",
             "uri": format!("/2010-04-01/Accounts/{}/Recordings/{recording_sid}.json", self.account_sid),
         })
     }
+}
+
+/// As in `Sun, 22 Nov 2026 08:15:02 +0000`: whole seconds.
+fn rfc2822(at: Timestamp) -> String {
+    jiff::fmt::rfc2822::to_string(&at.to_zoned(TimeZone::UTC)).unwrap_or_default()
 }
 
 fn read_update(body: &[u8]) -> Result<Update, ApiError> {
@@ -426,6 +508,44 @@ mod tests {
             status_and_code(Verdict::Reply(account.update_reply(CallSid::from_number(2), &refusal))),
             (400, 21220)
         );
+    }
+
+    #[test]
+    fn the_accounts_recordings_are_listed_from_a_day_on_newest_first_in_pages() {
+        let mut account = account();
+        let sid = |number: i64| RecordingSid::from_number(number as u128);
+        let begin = Timestamp::from_second(1_800_000_000).unwrap();
+        for day in [3, 1, 4, 0, 2] {
+            let recording_sid = sid(day);
+            account.date_recording(recording_sid, begin + Duration::from_secs(86_400 * day as u64));
+            account.note_recording(Recording {
+                recording_sid,
+                call_sid: CallSid::from_number(2),
+                state: RecordingState::Absent,
+            });
+        }
+        let path = format!("/2010-04-01/Accounts/{}/Recordings.json", AccountSid::from_number(1));
+        let since = (begin + Duration::from_secs(86_400)).to_zoned(TimeZone::UTC).date();
+        let (mut query, mut listed) = (format!("PageSize=50&DateCreated%3E={since}"), Vec::new());
+        for _ in 0..2 {
+            let credentials = BASE64_STANDARD.encode(format!("{}:{TOKEN}", AccountSid::from_number(1)));
+            let verdict = account.handle_request(ApiRequest {
+                method: "GET",
+                path: &path,
+                query: &query,
+                authorization: Some(&format!("Basic {credentials}")),
+                body: b"",
+            });
+            let Verdict::Reply(reply) = verdict else { panic!("a reply") };
+            let page: Value = serde_json::from_slice(&reply.body).unwrap();
+            for recording in page["recordings"].as_array().unwrap() {
+                listed.push(recording["sid"].as_str().unwrap().to_owned());
+            }
+            query =
+                page["next_page_uri"].as_str().unwrap_or_default().split_once('?').map_or("", |(_, q)| q).to_owned();
+        }
+        assert_eq!(listed, [4, 3, 2, 1].map(|day| sid(day).to_string()));
+        assert_eq!(query, "", "the second page is the last");
     }
 
     #[test]

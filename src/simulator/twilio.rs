@@ -12,11 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{Request, header};
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    account::{Account, ApiError, RecordingState, Update},
+    account::{Account, ApiError, CallNote, RecordingState, Update},
     happening::{Happening, Told},
     media_client::{self, SocketNews, SocketOrder},
     phone_call::{Output, PhoneCall, Ticket, UpdateId, WebhookReply},
@@ -121,6 +122,13 @@ impl Twilio {
     /// Places a call and stays with it until nothing of it is under way any more.
     pub async fn call(&self, plan: Plan) -> CallReport {
         let call_sid = plan.parties.call_sid;
+        let note = CallNote {
+            from: plan.parties.from.clone(),
+            to: plan.parties.to.clone(),
+            started_at: plan.placed_at,
+            ended_at: None,
+        };
+        self.account().note_parties(call_sid, note);
         let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         lock(&self.shared.lines).insert(call_sid, inputs.clone());
         let line = Line {
@@ -297,12 +305,20 @@ impl Line {
                     let _ = reply.send(decision);
                 }
             }
-            Output::NoteStatus(status) => self.twilio.account().note_call(self.call_sid, status),
+            Output::NoteStatus(status) => {
+                let mut account = self.twilio.account();
+                account.note_call(self.call_sid, status);
+                if status.is_final() {
+                    account.note_end(self.call_sid, Timestamp::now());
+                }
+            }
             Output::NoteRecording(recording) => {
                 if recording.state == RecordingState::Running {
                     self.tell(Happening::RecordingBegan(recording.recording_sid));
                 }
-                self.twilio.account().note_recording(recording);
+                let mut account = self.twilio.account();
+                account.date_recording(recording.recording_sid, Timestamp::now());
+                account.note_recording(recording);
             }
             Output::Finish => {}
         }

@@ -1,23 +1,31 @@
-//! The caller's audio on disk while the call still lasts: one file a stream, one thread, a bounded way to it.
+//! The caller's audio on disk while the call still lasts: one thread, a bounded way to it, and an end that a crash leaves
+//! at most some seconds short.
+//!
+//! A file is `<CallSid>.<part>.ulaw`: bare μ-law at 8 kHz, a part for each stream of the call, counted from 1 across
+//! restarts. A part for each stream and not one file a call, since the streams of a call that was taken over write at the
+//! same time for a moment: one file would mix them. There is no header and there are no frames: a file that ends anywhere
+//! is sound, and its name alone says whose it is. Each file is brought to the disk every [`SPOOL_SYNC_EVERY`] and at its
+//! end, by the same thread, which nobody on the way of a frame ever waits for.
 
 use std::{
     collections::BTreeMap,
     fmt,
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use crate::{
-    limits::{SPOOL_CHUNK_BYTES, SPOOL_QUEUE_MAX},
-    twilio::sid::StreamSid,
+    limits::{SPOOL_CHUNK_BYTES, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX, SPOOL_SYNC_EVERY},
+    twilio::sid::{CallSid, StreamSid},
 };
 
 /// Why there is no spool.
@@ -46,25 +54,65 @@ impl std::error::Error for SpoolError {
     }
 }
 
+/// How many bytes may still be spooled; shared with whoever looks after the folder and says it anew. What is written is
+/// taken off at once, so that it is never exceeded between two looks.
+#[derive(Debug, Clone)]
+pub struct SpoolRoom(Arc<AtomicU64>);
+
+impl SpoolRoom {
+    /// Room for so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    /// The room over a number that others hold too.
+    pub fn shared(bytes: Arc<AtomicU64>) -> Self {
+        Self(bytes)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// Bytes that were not kept since the start, by what was in their way.
+#[derive(Debug, Default)]
+pub struct SpoolLosses {
+    /// The disk was too slow, and the queue to it full.
+    pub queue: AtomicU64,
+    /// The disk refused.
+    pub disk: AtomicU64,
+    /// There was no room left for audio.
+    pub room: AtomicU64,
+}
+
+impl SpoolLosses {
+    /// Of every kind.
+    pub fn bytes(&self) -> u64 {
+        [&self.queue, &self.disk, &self.room].map(|bytes| bytes.load(Ordering::Relaxed)).iter().sum()
+    }
+}
+
 /// Starts the spool.
 pub struct Spool;
 
 impl Spool {
     /// Makes `directory` (readable by its owner alone) and the thread that writes into it. The thread ends, with every
     /// file closed and synced, when the last [`SpoolPort`] and [`SpoolFile`] are gone.
-    pub fn start(directory: &Path) -> Result<(SpoolPort, JoinHandle<()>), SpoolError> {
+    pub fn start(directory: &Path, room: SpoolRoom) -> Result<(SpoolPort, JoinHandle<()>), SpoolError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)
             .map_err(|source| SpoolError::Directory { path: directory.to_owned(), source })?;
         let (sender, receiver) = sync_channel(SPOOL_QUEUE_MAX);
-        let writer = Writer { directory: directory.to_owned(), files: BTreeMap::new() };
+        let port = SpoolPort { sender, losses: Arc::default(), streams: Arc::default() };
+        let writer = Writer::new(directory.to_owned(), room, port.losses.clone());
         let thread = thread::Builder::new()
             .name("spool".into())
             .spawn(move || writer.run(&receiver))
             .map_err(SpoolError::Thread)?;
-        Ok((SpoolPort { sender, dropped_bytes: Arc::default() }, thread))
+        Ok((port, thread))
     }
 }
 
@@ -72,33 +120,44 @@ impl Spool {
 #[derive(Debug, Clone)]
 pub struct SpoolPort {
     sender: SyncSender<Job>,
-    dropped_bytes: Arc<AtomicU64>,
+    losses: Arc<SpoolLosses>,
+    streams: Arc<AtomicU64>,
 }
 
 impl SpoolPort {
-    /// A place for this stream's audio. Nothing is on disk before there is something to write.
-    pub fn open(&self, stream_sid: StreamSid) -> SpoolFile {
+    /// A place for the audio of one stream of this call. Nothing is on disk before there is something to write.
+    pub fn open(&self, call_sid: CallSid, stream_sid: StreamSid) -> SpoolFile {
+        let number = self.streams.fetch_add(1, Ordering::Relaxed);
         SpoolFile {
-            stream_sid,
+            of: Of { number, call_sid, stream_sid },
             port: self.clone(),
             chunk: Vec::new(),
-            shared: Arc::new(FileState { dropped_bytes: AtomicU64::new(0), is_over: AtomicBool::new(false) }),
+            state: Arc::default(),
         }
     }
 
-    /// Bytes of all streams that were lost because the disk was too slow, or could not be written to.
-    pub fn dropped_bytes(&self) -> u64 {
-        self.dropped_bytes.load(Ordering::Relaxed)
+    /// What was not kept, of all streams.
+    pub fn losses(&self) -> Arc<SpoolLosses> {
+        self.losses.clone()
     }
 }
 
-/// One stream's audio: appended without ever waiting, synced when it is dropped.
+/// Whose audio it is.
+#[derive(Debug, Clone, Copy)]
+struct Of {
+    /// Tells the streams of one run apart.
+    number: u64,
+    call_sid: CallSid,
+    stream_sid: StreamSid,
+}
+
+/// One stream's audio: appended without ever waiting, closed and synced when it is dropped.
 #[derive(Debug)]
 pub struct SpoolFile {
-    stream_sid: StreamSid,
+    of: Of,
     port: SpoolPort,
     chunk: Vec<u8>,
-    shared: Arc<FileState>,
+    state: Arc<FileState>,
 }
 
 impl SpoolFile {
@@ -120,23 +179,20 @@ impl SpoolFile {
 
     /// The stream is over; the rest goes to the writer. Returns how many bytes of it are known to be lost.
     pub fn finish(self) -> u64 {
-        let shared = Arc::clone(&self.shared);
+        let state = Arc::clone(&self.state);
         drop(self);
-        shared.dropped_bytes.load(Ordering::Relaxed)
+        state.lost_bytes.load(Ordering::Relaxed)
     }
 
     fn hand_over(&mut self) {
         let bytes = std::mem::take(&mut self.chunk);
-        let job = Job::Append(Chunk {
-            stream_sid: self.stream_sid,
-            bytes,
-            file: Arc::clone(&self.shared),
-            all_dropped_bytes: Arc::clone(&self.port.dropped_bytes),
-        });
-        if let Err(error) = self.port.sender.try_send(job) {
+        self.state.handed_over.fetch_add(1, Ordering::Relaxed);
+        let chunk = Chunk { of: self.of, bytes, state: Arc::clone(&self.state) };
+        if let Err(error) = self.port.sender.try_send(Job::Append(chunk)) {
             use std::sync::mpsc::TrySendError::{Disconnected, Full};
             if let Full(Job::Append(chunk)) | Disconnected(Job::Append(chunk)) = error {
-                chunk.count_as_dropped();
+                self.state.handed_over.fetch_sub(1, Ordering::Relaxed);
+                chunk.count(&self.port.losses.queue);
             }
         }
     }
@@ -147,16 +203,18 @@ impl Drop for SpoolFile {
         if !self.chunk.is_empty() {
             self.hand_over();
         }
-        self.shared.is_over.store(true, Ordering::Release);
+        self.state.is_over.store(true, Ordering::Release);
         // Where the queue is full there is no need to wake the writer: it looks again after what it has to do.
         let _ = self.port.sender.try_send(Job::Look);
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FileState {
-    dropped_bytes: AtomicU64,
-    /// Its stream is over: what is in the queue still belongs to it, nothing follows.
+    lost_bytes: AtomicU64,
+    /// Chunks that went into the queue.
+    handed_over: AtomicU64,
+    /// Its stream is over, and nothing more goes into the queue.
     is_over: AtomicBool,
 }
 
@@ -169,181 +227,324 @@ enum Job {
 
 #[derive(Debug)]
 struct Chunk {
-    stream_sid: StreamSid,
+    of: Of,
     bytes: Vec<u8>,
-    file: Arc<FileState>,
-    all_dropped_bytes: Arc<AtomicU64>,
+    state: Arc<FileState>,
 }
 
 impl Chunk {
-    fn count_as_dropped(&self) {
+    fn count(&self, loss: &AtomicU64) {
         let bytes = self.bytes.len() as u64;
-        self.file.dropped_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.all_dropped_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.state.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+        loss.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 /// What the thread owns.
 struct Writer {
     directory: PathBuf,
-    files: BTreeMap<StreamSid, Open>,
+    room: SpoolRoom,
+    losses: Arc<SpoolLosses>,
+    files: BTreeMap<u64, Open>,
 }
 
 struct Open {
-    /// `None`: it could not be made or written; said once, and the rest of the stream is counted as dropped.
-    file: Option<File>,
+    of: Of,
+    file: Place,
     state: Arc<FileState>,
+    /// Chunks taken out of the queue.
+    taken: u64,
+    /// When the first byte was written that is not known to be on the disk.
+    unsynced_since: Option<Instant>,
+}
+
+enum Place {
+    /// Nothing was written yet.
+    NotYet,
+    On(File),
+    /// It could not be made or written; said once, and the rest of the stream is counted as lost.
+    Nowhere,
 }
 
 impl Writer {
+    fn new(directory: PathBuf, room: SpoolRoom, losses: Arc<SpoolLosses>) -> Self {
+        Self { directory, room, losses, files: BTreeMap::new() }
+    }
+
     fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            self.handle(job);
-            // The queue first: what is over is closed when nothing of it waits. A straggler opens its file again, at its end.
+        loop {
+            let due = self.files.values().filter_map(|open| open.unsynced_since).min().map(|at| at + SPOOL_SYNC_EVERY);
+            let job = match due {
+                Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match job {
+                Ok(job) => self.handle(job, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // The queue first: an fsync may take its time, and there is one between two looks at the queue.
             while let Ok(job) = jobs.try_recv() {
-                self.handle(job);
+                self.handle(job, Instant::now());
             }
             self.close_those_over();
+            self.sync_one(Instant::now());
         }
     }
 
-    fn handle(&mut self, job: Job) {
+    fn handle(&mut self, job: Job, now: Instant) {
         let Job::Append(chunk) = job else { return };
-        let open = self.files.entry(chunk.stream_sid).or_insert_with(|| Open {
-            file: create(&self.directory, chunk.stream_sid),
-            state: Arc::clone(&chunk.file),
+        let of = chunk.of;
+        let open = self.files.entry(of.number).or_insert_with(|| Open {
+            of,
+            file: Place::NotYet,
+            state: Arc::clone(&chunk.state),
+            taken: 0,
+            unsynced_since: None,
         });
-        let Some(file) = &mut open.file else { return chunk.count_as_dropped() };
-        if let Err(error) = file.write_all(&chunk.bytes) {
-            tracing::warn!(stream_sid = %chunk.stream_sid, %error, "audio cannot be written; the rest of this stream is not kept");
-            chunk.count_as_dropped();
-            open.file = None;
+        open.taken += 1;
+        if !self.room.take(chunk.bytes.len() as u64) {
+            return chunk.count(&self.losses.room);
+        }
+        if matches!(open.file, Place::NotYet) {
+            open.file = create(&self.directory, of).map_or(Place::Nowhere, Place::On);
+        }
+        let Place::On(file) = &mut open.file else { return chunk.count(&self.losses.disk) };
+        match file.write_all(&chunk.bytes) {
+            Ok(()) => _ = open.unsynced_since.get_or_insert(now),
+            Err(error) => {
+                let Of { call_sid, stream_sid, .. } = of;
+                tracing::warn!(%call_sid, %stream_sid, %error, "audio cannot be written; the rest of this stream is not kept");
+                chunk.count(&self.losses.disk);
+                open.file = Place::Nowhere;
+            }
         }
     }
 
     fn close_those_over(&mut self) {
-        self.files.retain(|stream_sid, open| {
-            let is_over = open.state.is_over.load(Ordering::Acquire);
-            if is_over && let Some(file) = &open.file {
-                sync_all(*stream_sid, file);
+        self.files.retain(|_, open| {
+            // In this order: once it is over, what was handed over changes no more.
+            let is_over = open.state.is_over.load(Ordering::Acquire)
+                && open.state.handed_over.load(Ordering::Relaxed) <= open.taken;
+            if is_over {
+                open.sync();
             }
             !is_over
         });
+    }
+
+    /// Brings the file to the disk that has waited longest, if it is due.
+    fn sync_one(&mut self, now: Instant) {
+        let longest = self.files.values_mut().filter(|open| open.unsynced_since.is_some());
+        if let Some(open) = longest.min_by_key(|open| open.unsynced_since)
+            && open.unsynced_since.is_some_and(|since| since + SPOOL_SYNC_EVERY <= now)
+        {
+            open.sync();
+        }
+    }
+}
+
+impl Open {
+    fn sync(&mut self) {
+        if self.unsynced_since.take().is_some()
+            && let Place::On(file) = &self.file
+            && let Err(error) = file.sync_all()
+        {
+            let Of { call_sid, stream_sid, .. } = self.of;
+            tracing::warn!(%call_sid, %stream_sid, %error, "audio may not be safe on disk");
+        }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        for (stream_sid, open) in &self.files {
-            if let Some(file) = &open.file {
-                sync_all(*stream_sid, file);
-            }
-        }
+        self.files.values_mut().for_each(Open::sync);
     }
 }
 
-fn create(directory: &Path, stream_sid: StreamSid) -> Option<File> {
-    let path = directory.join(format!("{stream_sid}.ulaw"));
-    match OpenOptions::new().create(true).append(true).mode(0o600).open(path) {
-        Ok(file) => {
+/// The next part of its call.
+fn create(directory: &Path, of: Of) -> Option<File> {
+    let Of { call_sid, stream_sid, .. } = of;
+    let made = (1..=SPOOL_PARTS_PER_CALL_MAX).find_map(|part| {
+        let path = directory.join(format!("{call_sid}.{part}.ulaw"));
+        match OpenOptions::new().create_new(true).append(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+            made => Some(made),
+        }
+    });
+    match made {
+        Some(Ok(file)) => {
             // The directory too: else the name may be missing after a power cut though the bytes are there.
-            match File::open(directory) {
-                Ok(directory) => sync_all(stream_sid, &directory),
-                Err(error) => tracing::warn!(%stream_sid, %error, "the audio directory cannot be synced"),
+            if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
+                tracing::warn!(%call_sid, %stream_sid, %error, "the audio directory cannot be synced");
             }
             Some(file)
         }
-        Err(error) => {
-            tracing::warn!(%stream_sid, %error, "no audio file can be made; this stream's audio is not kept");
+        Some(Err(error)) => {
+            tracing::warn!(%call_sid, %stream_sid, %error, "no audio file can be made; this stream's audio is not kept");
+            None
+        }
+        None => {
+            tracing::warn!(%call_sid, %stream_sid, "a call with more streams than are kept; this one's audio is not");
             None
         }
     }
 }
 
-fn sync_all(stream_sid: StreamSid, file: &File) {
-    if let Err(error) = file.sync_all() {
-        tracing::warn!(%stream_sid, %error, "audio may not be safe on disk");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, time::Duration};
 
     use super::*;
+
+    const ROOM: u64 = 1 << 30;
+
+    fn start(directory: &Path) -> (SpoolPort, JoinHandle<()>) {
+        Spool::start(directory, SpoolRoom::new(ROOM)).unwrap()
+    }
+
+    fn open(port: &SpoolPort, call: u128, stream: u128) -> SpoolFile {
+        port.open(CallSid::from_number(call), StreamSid::from_number(stream))
+    }
+
+    fn part(directory: &Path, call: u128, part: u32) -> PathBuf {
+        directory.join(format!("{}.{part}.ulaw", CallSid::from_number(call)))
+    }
+
+    /// A port whose queue the test empties, and a writer that the test drives.
+    fn by_hand(directory: &Path, queue: usize, room: u64) -> (SpoolPort, Receiver<Job>, Writer) {
+        let (sender, receiver) = sync_channel(queue);
+        let port = SpoolPort { sender, losses: Arc::default(), streams: Arc::default() };
+        let writer = Writer::new(directory.to_owned(), SpoolRoom::new(room), port.losses.clone());
+        (port, receiver, writer)
+    }
 
     #[test]
     fn what_was_appended_is_in_the_streams_own_file_for_the_owner_alone() {
         let store = tempfile::tempdir().unwrap();
         let directory = store.path().join("audio");
-        let (port, thread) = Spool::start(&directory).unwrap();
-        let sids = [StreamSid::from_number(1), StreamSid::from_number(2)];
-        let mut files = sids.map(|sid| port.open(sid));
+        let (port, thread) = start(&directory);
+        let mut files = [1, 2].map(|call| open(&port, call, call));
         for round in 0..100_u8 {
             files[0].append(&[round; 160]);
             files[1].append(&[!round; 1_600]);
         }
         drop((files, port));
         thread.join().unwrap();
-        let read = |sid: StreamSid| std::fs::read(directory.join(format!("{sid}.ulaw"))).unwrap();
-        assert_eq!(read(sids[0]), (0..100_u8).flat_map(|round| [round; 160]).collect::<Vec<u8>>());
-        assert_eq!(read(sids[1]), (0..100_u8).flat_map(|round| [!round; 1_600]).collect::<Vec<u8>>());
+        let read = |call| std::fs::read(part(&directory, call, 1)).unwrap();
+        assert_eq!(read(1), (0..100_u8).flat_map(|round| [round; 160]).collect::<Vec<u8>>());
+        assert_eq!(read(2), (0..100_u8).flat_map(|round| [!round; 1_600]).collect::<Vec<u8>>());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&directory.join(format!("{}.ulaw", sids[0]))), 0o600);
+        assert_eq!(mode(&part(&directory, 1, 1)), 0o600);
         assert_eq!(mode(&directory), 0o700);
+    }
+
+    #[test]
+    fn the_streams_of_a_call_are_parts_of_it_in_their_order_also_after_a_restart() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, thread) = start(store.path());
+        let (mut taken_over, mut second) = (open(&port, 1, 1), open(&port, 1, 2));
+        taken_over.append(&[1; SPOOL_CHUNK_BYTES]);
+        second.append(&[2; SPOOL_CHUNK_BYTES]);
+        taken_over.append(&[1; 9]);
+        second.append(&[2; 9]);
+        drop((taken_over, second, port));
+        thread.join().unwrap();
+
+        let (port, thread) = start(store.path());
+        open(&port, 1, 3).append(&[3; 9]);
+        drop(port);
+        thread.join().unwrap();
+        for (number, length) in [(1, SPOOL_CHUNK_BYTES + 9), (2, SPOOL_CHUNK_BYTES + 9), (3, 9)] {
+            let audio = std::fs::read(part(store.path(), 1, number)).unwrap();
+            assert_eq!(audio, vec![number as u8; length], "nothing of another stream is mixed in");
+        }
     }
 
     #[test]
     fn a_stream_without_audio_leaves_no_file() {
         let store = tempfile::tempdir().unwrap();
-        let (port, thread) = Spool::start(store.path()).unwrap();
-        drop((port.open(StreamSid::from_number(1)), port));
+        let (port, thread) = start(store.path());
+        drop((open(&port, 1, 1), port));
         thread.join().unwrap();
         assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_writer_that_is_behind_costs_audio_and_is_counted_but_never_waited_for() {
-        let (sender, receiver) = sync_channel(2);
-        let port = SpoolPort { sender, dropped_bytes: Arc::default() };
-        let mut file = port.open(StreamSid::from_number(1));
+        let store = tempfile::tempdir().unwrap();
+        let (port, _receiver, _writer) = by_hand(store.path(), 2, ROOM);
+        let mut file = open(&port, 1, 1);
         file.append(&[0xff; 5 * SPOOL_CHUNK_BYTES + 7]);
-        assert_eq!(port.dropped_bytes(), 3 * SPOOL_CHUNK_BYTES as u64);
+        assert_eq!(port.losses.queue.load(Ordering::Relaxed), 3 * SPOOL_CHUNK_BYTES as u64);
         assert_eq!(file.finish(), 3 * SPOOL_CHUNK_BYTES as u64 + 7);
-        assert_eq!(port.dropped_bytes(), 3 * SPOOL_CHUNK_BYTES as u64 + 7);
-        drop(receiver);
+        assert_eq!(port.losses().bytes(), 3 * SPOOL_CHUNK_BYTES as u64 + 7);
     }
 
     #[test]
     fn a_directory_that_vanished_costs_audio_and_nothing_else() {
         let store = tempfile::tempdir().unwrap();
         let directory = store.path().join("audio");
-        let (port, thread) = Spool::start(&directory).unwrap();
+        let (port, thread) = start(&directory);
         std::fs::remove_dir(&directory).unwrap();
-        let mut file = port.open(StreamSid::from_number(1));
-        file.append(&[0xff; 100]);
-        drop(file);
-        let dropped = Arc::clone(&port.dropped_bytes);
+        open(&port, 1, 1).append(&[0xff; 100]);
+        let losses = port.losses();
         drop(port);
         thread.join().unwrap();
-        assert_eq!(dropped.load(Ordering::Relaxed), 100);
+        assert_eq!((losses.disk.load(Ordering::Relaxed), losses.bytes()), (100, 100));
     }
 
     #[test]
-    fn a_finished_streams_file_is_closed_while_others_go_on() {
+    fn without_room_new_audio_is_not_written_and_counted_as_such() {
         let store = tempfile::tempdir().unwrap();
-        let (sender, receiver) = sync_channel(8);
-        let port = SpoolPort { sender, dropped_bytes: Arc::default() };
-        let mut writer = Writer { directory: store.path().to_owned(), files: BTreeMap::new() };
-        let (mut first, mut second) = (port.open(StreamSid::from_number(1)), port.open(StreamSid::from_number(2)));
-        first.append(&[1; SPOOL_CHUNK_BYTES]);
+        let (port, receiver, mut writer) = by_hand(store.path(), 8, 3 * SPOOL_CHUNK_BYTES as u64 / 2);
+        let mut file = open(&port, 1, 1);
+        file.append(&[1; 3 * SPOOL_CHUNK_BYTES]);
+        receiver.try_iter().for_each(|job| writer.handle(job, Instant::now()));
+        assert_eq!(std::fs::metadata(part(store.path(), 1, 1)).unwrap().len(), SPOOL_CHUNK_BYTES as u64);
+        assert_eq!(port.losses.room.load(Ordering::Relaxed), 2 * SPOOL_CHUNK_BYTES as u64);
+        // Room again: the same stream goes on.
+        writer.room.0.store(ROOM, Ordering::Relaxed);
+        file.append(&[1; SPOOL_CHUNK_BYTES]);
+        receiver.try_iter().for_each(|job| writer.handle(job, Instant::now()));
+        assert_eq!(std::fs::metadata(part(store.path(), 1, 1)).unwrap().len(), 2 * SPOOL_CHUNK_BYTES as u64);
+    }
+
+    #[test]
+    fn a_file_is_brought_to_the_disk_every_few_seconds_the_longest_waiting_first() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, receiver, mut writer) = by_hand(store.path(), 8, ROOM);
+        let begin = Instant::now();
+        let waiting = |writer: &Writer| -> Vec<bool> {
+            writer.files.values().map(|open| open.unsynced_since.is_some()).collect()
+        };
+        let mut files = [1, 2].map(|call| open(&port, call, call));
+        for (file, after) in files.iter_mut().zip([0, 1]) {
+            file.append(&[1; SPOOL_CHUNK_BYTES]);
+            receiver.try_iter().for_each(|job| writer.handle(job, begin + Duration::from_secs(after)));
+        }
+        writer.sync_one(begin + SPOOL_SYNC_EVERY - Duration::from_millis(1));
+        assert_eq!(waiting(&writer), [true, true]);
+        writer.sync_one(begin + SPOOL_SYNC_EVERY);
+        assert_eq!(waiting(&writer), [false, true]);
+        writer.sync_one(begin + SPOOL_SYNC_EVERY + Duration::from_secs(1));
+        assert_eq!(waiting(&writer), [false, false]);
+    }
+
+    #[test]
+    fn a_finished_streams_file_is_closed_once_nothing_of_it_waits_while_others_go_on() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, receiver, mut writer) = by_hand(store.path(), 8, ROOM);
+        let (mut first, mut second) = (open(&port, 1, 1), open(&port, 2, 2));
+        first.append(&[1; 2 * SPOOL_CHUNK_BYTES]);
         second.append(&[2; SPOOL_CHUNK_BYTES]);
         drop(first);
-        while let Ok(job) = receiver.try_recv() {
-            writer.handle(job);
-        }
+        writer.handle(receiver.try_recv().unwrap(), Instant::now());
+        writer.close_those_over();
+        assert_eq!(writer.files.len(), 1, "a part of it is in the queue");
+        receiver.try_iter().for_each(|job| writer.handle(job, Instant::now()));
         assert_eq!(writer.files.len(), 2);
         writer.close_those_over();
-        assert_eq!(writer.files.keys().collect::<Vec<_>>(), [&StreamSid::from_number(2)]);
+        assert_eq!(writer.files.values().map(|open| open.of.call_sid).collect::<Vec<_>>(), [CallSid::from_number(2)]);
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     caller::{Caller, Shown, Viewer},
-    snapshot::{CallNow, RecentCall, Snapshot, State, TranscriptCounts, WatchdogCounts},
+    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, State, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
@@ -32,6 +32,7 @@ struct Document<'a> {
     transcripts: TranscriptCounts,
     sync: Sync<'a>,
     recent: Vec<Recent<'a>>,
+    audio: AudioUse,
     trouble: Vec<Trouble>,
 }
 
@@ -126,6 +127,7 @@ impl<'a> Document<'a> {
                     .map(|error| SyncError { at: time(error.at), message: &error.message }),
             },
             recent: snapshot.recent.iter().map(|call| Recent::of(call, viewer)).collect(),
+            audio: snapshot.audio,
             trouble: snapshot.troubles.iter().map(|&code| Trouble::of(code)).collect(),
         }
     }
@@ -205,6 +207,7 @@ mod tests {
         let status = document(&samples::trouble(), Viewer::Anyone);
         let top = [
             "at",
+            "audio",
             "board",
             "calls",
             "draining",
@@ -218,6 +221,7 @@ mod tests {
             "watchdog",
         ];
         assert_eq!(keys(&status), top);
+        assert_eq!(keys(&status["audio"]), ["bytes", "files", "full"]);
         assert_eq!(keys(&status["board"]), ["leds", "profile"]);
         assert_eq!(keys(&status["board"]["leds"]), ["FALLBACK", "INBOX", "POWER", "STREAM"]);
         assert_eq!(keys(&status["board"]["leds"]["POWER"]), ["on", "pattern"]);

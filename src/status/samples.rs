@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     caller::Caller,
-    snapshot::{CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
+    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::{
@@ -39,6 +39,7 @@ pub fn idle() -> Snapshot {
         transcripts: TranscriptCounts::default(),
         sync: SyncState { configured: true, ..SyncState::default() },
         recent: Vec::new(),
+        audio: AudioUse::default(),
         troubles: Vec::new(),
     })
 }

@@ -36,6 +36,7 @@ pub struct Snapshot {
     pub sync: SyncState,
     /// Ended calls, the latest first.
     pub recent: Vec<RecentCall>,
+    pub audio: AudioUse,
     /// What needs a person, the worst first.
     pub troubles: Vec<TroubleCode>,
 }
@@ -79,6 +80,15 @@ pub struct WatchdogCounts {
     pub redirects: u64,
     /// Calls given up: Twilio would not take them to the recorder.
     pub failed: u64,
+}
+
+/// Callers' voices on the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct AudioUse {
+    pub bytes: u64,
+    pub files: u64,
+    /// New audio finds no room, and none that is kept may go.
+    pub full: bool,
 }
 
 /// Records on the box.
@@ -215,9 +225,12 @@ impl Snapshot {
             transcripts,
             sync,
             recent,
+            audio,
             troubles,
         } = self;
-        ((version, board_profile, draining), (active, capacity, watchdog, transcripts), (sync, recent, troubles))
+        // What grows with every second of a call is no news.
+        let audio = audio.full;
+        ((version, board_profile, draining), (active, capacity, watchdog, transcripts), (sync, recent, audio, troubles))
     }
 
     /// Calls whose caller is heard live.

@@ -33,6 +33,8 @@ pub enum TroubleCode {
     SyncFailing,
     /// The office's system refused single transcripts.
     TranscriptsParked,
+    /// New audio finds no room, and what is kept is the only copy.
+    AudioFull,
     /// The lamps cannot be used.
     LampsFailing,
 }
@@ -47,7 +49,7 @@ pub struct TroubleText {
 }
 
 impl TroubleCode {
-    pub const ALL: [TroubleCode; 15] = [
+    pub const ALL: [TroubleCode; 16] = [
         Self::StoreFailing,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
@@ -62,6 +64,7 @@ impl TroubleCode {
         Self::CertificateExpiresSoon,
         Self::SyncFailing,
         Self::TranscriptsParked,
+        Self::AudioFull,
         Self::LampsFailing,
     ];
 
@@ -82,6 +85,7 @@ impl TroubleCode {
             Self::CertificateExpiresSoon => "certificate_expires_soon",
             Self::SyncFailing => "sync_failing",
             Self::TranscriptsParked => "transcripts_parked",
+            Self::AudioFull => "audio_full",
             Self::LampsFailing => "lamps_failing",
         }
     }
@@ -137,6 +141,9 @@ impl TroubleCode {
             }
             Self::TranscriptsParked => {
                 ("המערכת של המשרד סירבה לקבל חלק מהתמלולים.", "The office's system refused some transcripts.")
+            }
+            Self::AudioFull => {
+                ("אין במכשיר מקום לקולות של מתקשרים נוספים.", "The box has no room for the voices of further callers.")
             }
             Self::LampsFailing => ("הנורות על המכשיר לא עובדות.", "The lamps on the box do not work."),
         }
@@ -199,6 +206,10 @@ impl TroubleCode {
             Self::TranscriptsParked => (
                 "הם שמורים במכשיר, והאחרים ממשיכים להישלח. בקשו ממי שמטפל במערכת של המשרד לבדוק מדוע סירבה; ביומן הם מופיעים כ־SYNC_FAILED. אחרי התיקון היכנסו כאן עם הסיסמה ולחצו על ״לשלוח שוב״ ליד כל אחד.",
                 "They are kept on the box, and the others go on being sent. Ask whoever looks after the office's system why it refused them; the log has them as SYNC_FAILED. Once that is put right, log in here with the password and press Send again beside each.",
+            ),
+            Self::AudioFull => (
+                "השיחות נענות ונרשמות כרגיל, אבל הקול שלהן כבר לא נשמר כאן. מה ששמור ועדיין אין לו תמלול לא נמחק. בקשו ממי שמטפל במכשיר לפנות מקום בדיסק או להגדיל את audio.max_bytes.",
+                "Calls are answered and recorded as ever, but their sound is no longer kept here. What is kept and has no text yet is not deleted. Ask whoever looks after the box to free space on its disk or to raise audio.max_bytes.",
             ),
             Self::LampsFailing => (
                 "השיחות לא מושפעות מזה. הסיבה רשומה ביומן, בשורות הראשונות אחרי ההפעלה; בקשו ממי שמטפל במכשיר לבדוק את board.profile.",

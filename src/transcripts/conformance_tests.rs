@@ -9,7 +9,7 @@ use super::{
     memory_store_tests::MemoryStore,
     record::samples::{at, record},
     sled_store::SledStore,
-    store::{Kept, Store},
+    store::{Kept, Known, Store},
     stored::{Sequence, State},
 };
 
@@ -270,5 +270,38 @@ fn the_journal_of_live_calls_survives_and_a_record_takes_its_call_out_in_the_sam
         assert_eq!(store.live().unwrap(), [entry(3), told]);
         assert_eq!(store.put_live(&entry(1)).unwrap(), Kept::Already, "its draft waits");
         assert_eq!(store.live().unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_calls_record_is_found_by_its_call_in_every_state() {
+    on_each_store(|open| {
+        let mut store = open();
+        let call_sid = record(1).call_sid;
+        let state = |store: &mut dyn Store| match store.find(call_sid).unwrap() {
+            Known::Record(stored) => Some((stored.sequence, stored.state)),
+            _ => None,
+        };
+        assert_eq!(store.find(call_sid).unwrap(), Known::Nothing);
+        store.put_live(&entry(1)).unwrap();
+        assert_eq!(store.find(call_sid).unwrap(), Known::Live);
+        store.put_draft(&record(1)).unwrap();
+        assert_eq!(state(store.as_mut()), Some((None, State::AwaitingRecording)));
+        store.put_final(&record(2)).unwrap();
+        store.put_final(&record(1)).unwrap();
+        let sequence = Sequence(2);
+        assert_eq!(state(store.as_mut()), Some((Some(sequence), State::Unsynced)));
+        let at = Timestamp::UNIX_EPOCH;
+        store.park(sequence, 422, at).unwrap();
+        assert_eq!(state(store.as_mut()), Some((Some(sequence), State::Parked { status: 422, at })));
+        store.unpark(record(1).id).unwrap();
+        store.mark_synced(sequence, at).unwrap();
+        store.make_durable().unwrap();
+        drop(store);
+        let mut store = open();
+        assert_eq!(state(store.as_mut()), Some((Some(sequence), State::Synced { at })));
+        store.mark_synced(Sequence(1), at).unwrap();
+        store.make_room(0, Timestamp::MIN).unwrap();
+        assert_eq!(store.find(call_sid).unwrap(), Known::Nothing);
     });
 }

@@ -2,12 +2,14 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
 use super::{
+    house::{AudioView, HousekeepingOptions},
     keeper_loop::KeeperLoop,
     record::{BoxIdentity, TranscriptId},
     recordings,
@@ -23,6 +25,7 @@ use crate::{
     limits::KEEPER_QUEUE_MAX,
     system::clock::Clock,
     twilio::{
+        recording_list::{CallDetails, NextPage, RecordingsPage},
         rest::{CallLookup, ListedRecording, RestFailure, RestReply},
         sid::{CallSid, RecordingSid},
         webhook::RecordingStatus,
@@ -39,6 +42,8 @@ pub struct KeeperOptions {
     /// Which box makes the records: [`super::identity::load`].
     pub made_by: BoxIdentity,
     pub clock: Clock,
+    /// How audio and recordings are looked after; `None`: not at all.
+    pub housekeeping: Option<HousekeepingOptions>,
 }
 
 /// What the keeper wants asked of Twilio. An answer that never comes counts as Twilio out of reach.
@@ -48,6 +53,23 @@ pub enum Errand {
     FetchRecording { recording_sid: RecordingSid, reply: oneshot::Sender<Result<RestReply, RestFailure>> },
     /// The call's recordings ([`crate::twilio::rest::read_recordings`]).
     ListRecordings { call_sid: CallSid, reply: oneshot::Sender<Result<Vec<ListedRecording>, CallLookup>> },
+    /// A page of the account's recordings since that day ([`crate::twilio::recording_list`]).
+    ListAccount { since: Timestamp, next: Option<NextPage>, reply: oneshot::Sender<AccountList> },
+    /// What Twilio knows of a call.
+    FetchCall { call_sid: CallSid, reply: oneshot::Sender<Result<CallDetails, CallLookup>> },
+    /// The account's numbers whose voice URL leads to this box; `None`: no usable answer.
+    ListNumbers { reply: oneshot::Sender<Option<Vec<String>>> },
+    /// Delete the recording at Twilio.
+    DeleteRecording { recording_sid: RecordingSid, reply: oneshot::Sender<Result<RestReply, RestFailure>> },
+}
+
+/// What came of [`Errand::ListAccount`].
+#[derive(Debug, Clone, Default)]
+pub struct AccountList {
+    /// `None`: no usable answer.
+    pub page: Option<RecordingsPage>,
+    /// What Twilio's clock said, if it answered at all.
+    pub time: Option<Timestamp>,
 }
 
 /// Starts the keeper.
@@ -77,8 +99,10 @@ impl Keeper {
         let left = entries.into_iter().map(|entry| entry.resumed(clock.wall(clock.now()), clock.now())).collect();
         let upstream = Upstream::new(&options.sync).map_err(KeeperError::Upstream)?;
         let (commands, receiver) = mpsc::channel(KEEPER_QUEUE_MAX);
-        let (keeper, view) = KeeperLoop::new(options, errands, receiver, upstream, store, (open, REOPEN_AFTER))?;
-        Ok(Started { port: KeeperPort { commands, view }, task: tokio::spawn(keeper.run()), left, host })
+        let weak = commands.downgrade();
+        let (keeper, view, audio) =
+            KeeperLoop::new(options, errands, (receiver, weak), upstream, store, (open, REOPEN_AFTER))?;
+        Ok(Started { port: KeeperPort { commands, view }, task: tokio::spawn(keeper.run()), left, host, audio })
     }
 }
 
@@ -92,6 +116,8 @@ pub struct Started {
     pub left: Vec<LiveCall>,
     /// The public host that Twilio reached that run under.
     pub host: Option<String>,
+    /// How the audio stands, always.
+    pub audio: watch::Receiver<AudioView>,
 }
 
 /// The way to the keeper; cheap to clone.
@@ -163,8 +189,18 @@ pub(super) enum Command {
     Keep { ended: Box<EndedCall>, reply: oneshot::Sender<Result<(), KeepError>> },
     Remember { live: Box<LiveCall>, host: Option<Arc<str>>, reply: oneshot::Sender<()> },
     Announced { call_sid: CallSid, recording_sid: Option<RecordingSid>, status: RecordingStatus },
+    Adopt { found: Box<Found>, reply: oneshot::Sender<Result<(), KeepError>> },
     Retry { id: TranscriptId, reply: oneshot::Sender<Result<bool, NotKept>> },
     Stop,
+}
+
+/// A recording of a call that only Twilio knows.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub call_sid: CallSid,
+    pub recording_sid: RecordingSid,
+    pub call: CallDetails,
+    pub created_at: Timestamp,
 }
 
 /// Why the keeper cannot start.

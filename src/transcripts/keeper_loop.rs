@@ -20,9 +20,10 @@ use tokio::{
 
 use super::{
     books::{Asker, Books, Next, Output, Writing, Written},
+    house::{AudioView, House, Told},
     identity::random,
     journal::JournalEntry,
-    keeper::{Command, Errand, KeepError, KeeperError, KeeperOptions},
+    keeper::{Command, Errand, Found, KeepError, KeeperError, KeeperOptions},
     outbox::{Delivery, OutboxOptions},
     pending::{Fetched, Listed},
     record::{Record, TranscriptId},
@@ -39,6 +40,7 @@ use crate::{
     twilio::{
         rest::{CallLookup, ListedRecording, RestFailure, RestReply},
         sid::{CallSid, RecordingSid, StreamSid},
+        webhook::RecordingStatus,
     },
 };
 
@@ -75,6 +77,7 @@ pub(super) struct KeeperLoop {
     tidy_at: Instant,
     last_ok: Option<Timestamp>,
     last_error: Option<SyncError>,
+    house: House,
     view: watch::Sender<KeeperView>,
 }
 
@@ -83,11 +86,11 @@ impl KeeperLoop {
     pub fn new(
         options: KeeperOptions,
         errands: mpsc::Sender<Errand>,
-        commands: mpsc::Receiver<Command>,
+        (commands, port): (mpsc::Receiver<Command>, mpsc::WeakSender<Command>),
         upstream: Option<Upstream>,
         mut store: Box<dyn Store>,
         (reopen, pause): (Opener, Duration),
-    ) -> Result<(Self, watch::Receiver<KeeperView>), KeeperError> {
+    ) -> Result<(Self, watch::Receiver<KeeperView>, watch::Receiver<AudioView>), KeeperError> {
         let now = options.clock.now();
         let drafts = store.drafts().map_err(KeeperError::Store)?;
         let recent = store.recent(RECENT_CALLS_MAX).map_err(KeeperError::Store)?;
@@ -98,6 +101,11 @@ impl KeeperLoop {
             seed: random().map_or(0, |random| random as u64),
         });
         let (view, view_receiver) = watch::channel(KeeperView::default());
+        let (audio, audio_seen) = watch::channel(AudioView::default());
+        let house = House::start(&options, &store, &errands, port, upstream.is_some(), audio);
+        for stored in recent.iter().chain(&drafts) {
+            house.tell(Told::Answered { to: stored.record.to.whole().to_owned() });
+        }
         let keeper = Self {
             commands,
             errands,
@@ -114,11 +122,12 @@ impl KeeperLoop {
             tidy_at: now,
             last_ok: None,
             last_error: None,
+            house,
             view,
             options,
         };
         keeper.publish();
-        Ok((keeper, view_receiver))
+        Ok((keeper, view_receiver, audio_seen))
     }
 
     /// Runs until it is told to stop or nobody could tell it anything any more.
@@ -142,6 +151,7 @@ impl KeeperLoop {
             self.publish();
         }
         self.work.shutdown().await;
+        self.house.end().await;
         drop(self.store);
         let thread = self.store_thread;
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -157,7 +167,11 @@ impl KeeperLoop {
                 let done = self.store.change(Change::PutLive(Box::new(entry))).await;
                 self.work.spawn(async move { Work::Remembered { done: settled(done).await, reply } });
             }
+            Command::Adopt { found, reply } => self.adopt(&found, reply, now),
             Command::Announced { call_sid, recording_sid, status } => {
+                if let (RecordingStatus::Completed, Some(recording_sid)) = (status, recording_sid) {
+                    self.house.tell(Told::Announced { recording_sid, call_sid });
+                }
                 self.books.handle_announced(call_sid, recording_sid, status, now);
             }
             Command::Retry { id, reply } => {
@@ -171,13 +185,31 @@ impl KeeperLoop {
 
     fn keep(&mut self, ended: &EndedCall, reply: Reply) {
         let clock = self.options.clock;
-        let id = TranscriptId::new(clock.wall(ended.ended_at), random().unwrap_or_else(|_| random_from_sid(ended)));
+        let id =
+            TranscriptId::new(clock.wall(ended.ended_at), random().unwrap_or_else(|_| random_from_sid(ended.call_sid)));
         let wall = |at| clock.wall(at);
         let record = Record::of_ended(id, ended, wall, &self.options.made_by, &self.options.language);
+        self.house.tell(Told::Answered { to: ended.to.whole().to_owned() });
+        let asker = self.asker(reply);
+        self.books.handle_ended(Box::new(record), Some(asker));
+    }
+
+    /// A call that only Twilio knew gets its record, and that waits for its recording.
+    fn adopt(&mut self, found: &Found, reply: Reply, now: Instant) {
+        let Found { call_sid, recording_sid, call, created_at } = found;
+        let id = TranscriptId::new(*created_at, random().unwrap_or_else(|_| random_from_sid(*call_sid)));
+        let (made_by, language) = (&self.options.made_by, &self.options.language);
+        let record = Record::of_found(id, *call_sid, call, *created_at, made_by, language);
+        let asker = self.asker(reply);
+        self.books.handle_ended(Box::new(record), Some(asker));
+        self.books.handle_announced(*call_sid, Some(*recording_sid), RecordingStatus::Completed, now);
+    }
+
+    fn asker(&mut self, reply: Reply) -> Asker {
         self.next_asker += 1;
         let asker = Asker(self.next_asker);
         self.askers.insert(asker, reply);
-        self.books.handle_ended(Box::new(record), Some(asker));
+        asker
     }
 
     fn handle_work(&mut self, work: Work) {
@@ -230,6 +262,7 @@ impl KeeperLoop {
                 "transcript taken by the upstream"
             );
         }
+        self.house.tell_written(&writing, written);
         self.books.handle_written(writing, written, now);
         if let Some(reply) = asker.and_then(|asker| self.askers.remove(&asker)) {
             let _ = reply.send(done.map(|_| ()).map_err(KeepError::NotKept));
@@ -310,19 +343,25 @@ impl KeeperLoop {
         let (reply, answer) = oneshot::channel();
         let _ = self.errands.try_send(Errand::FetchRecording { recording_sid, reply });
         let store = self.options.store.path.clone();
+        let housekeeping = self.options.housekeeping.clone();
         self.work.spawn(async move {
             let Ok(Ok(answer)) = timeout(ERRAND_MAX, answer).await else {
                 return Work::Fetched { call_sid, recording_sid, fetched: Fetched::Unreachable };
             };
             let bytes = answer.as_ref().map_or(0, |answer| answer.body.len());
-            let fetched = keep_recording(store, recording_sid, answer).await;
-            if matches!(fetched, Fetched::Saved { .. }) {
+            if housekeeping.is_some_and(|housekeeping| !housekeeping.take_room(bytes as u64)) {
+                tracing::warn!(%call_sid, %recording_sid, bytes, "no room for a recording; it stays at Twilio");
+                return Work::Fetched { call_sid, recording_sid, fetched: Fetched::Unusable };
+            }
+            let fetched = keep_recording(store, call_sid, recording_sid, answer).await;
+            if matches!(fetched, Fetched::Saved { .. } | Fetched::Cut) {
                 tracing::info!(
                     event = "RECORDING_RECEIVED",
                     %call_sid,
                     stream_sid = stream_sid.map(tracing::field::display),
                     %recording_sid,
                     bytes,
+                    is_whole = fetched != Fetched::Cut,
                     "recording received"
                 );
             }
@@ -405,10 +444,11 @@ async fn settled(done: oneshot::Receiver<Done>) -> Done {
 
 async fn keep_recording(
     store: PathBuf,
+    call_sid: CallSid,
     recording_sid: RecordingSid,
     answer: Result<RestReply, RestFailure>,
 ) -> Fetched {
-    let kept = tokio::task::spawn_blocking(move || recordings::keep(&store, recording_sid, answer));
+    let kept = tokio::task::spawn_blocking(move || recordings::keep(&store, call_sid, recording_sid, answer));
     kept.await.unwrap_or(Fetched::Unreachable)
 }
 
@@ -424,6 +464,6 @@ fn read_listing(answer: Result<Vec<ListedRecording>, CallLookup>) -> Listed {
 }
 
 /// A CallSid is as good as random, should the operating system have nothing better.
-fn random_from_sid(ended: &EndedCall) -> u128 {
-    ended.call_sid.as_str().get(2..).and_then(|digits| u128::from_str_radix(digits, 16).ok()).unwrap_or(0)
+fn random_from_sid(call_sid: CallSid) -> u128 {
+    call_sid.as_str().get(2..).and_then(|digits| u128::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }

@@ -41,6 +41,7 @@ fn options(directory: &Path, sync: config::Sync) -> KeeperOptions {
         language: "he".into(),
         made_by: box_identity(),
         clock: Clock,
+        housekeeping: None,
     }
 }
 
@@ -185,7 +186,8 @@ async fn a_recording_becomes_part_of_the_record_and_holds_up_no_other() {
     let call = view.recent.iter().find(|call| call.call_sid == CallSid::from_number(1)).unwrap();
     assert_eq!((call.source, call.outcome), (Source::Recording, Outcome::Untranscribed));
     assert_eq!(numbers(&received), [2, 1]);
-    assert_eq!(std::fs::read(recordings::path(directory.path(), recording_sid)).unwrap(), wav(800));
+    let kept = recordings::path(directory.path(), call.call_sid, recording_sid, recordings::Kind::Whole);
+    assert_eq!(std::fs::read(kept).unwrap(), wav(800));
     assert!(keeper.errands.try_recv().is_err());
     keeper.stop().await;
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     journal::JournalEntry,
     record::{Record, TranscriptId},
-    store::{Counts, Kept, Store, StoreError},
+    store::{Counts, Kept, Known, Store, StoreError},
     stored::{Sequence, State, Stored, encode},
 };
 use crate::twilio::sid::CallSid;
@@ -179,6 +179,14 @@ impl Store for MemoryStore {
             let parked: Vec<_> = newest().filter(is_parked).take(count).map(|stored| stored.sequence).collect();
             let wanted = |(nth, stored): &(usize, &Stored)| *nth < count || parked.contains(&stored.sequence);
             newest().enumerate().filter(wanted).map(|(_, stored)| stored.clone()).collect()
+        }))
+    }
+
+    fn find(&mut self, call_sid: CallSid) -> Result<Known, StoreError> {
+        Ok(self.with(|content| match content.of_call(call_sid) {
+            Some(stored) => Known::Record(Box::new(stored.clone())),
+            None if content.live.contains_key(&call_sid) => Known::Live,
+            None => Known::Nothing,
         }))
     }
 

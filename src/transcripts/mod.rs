@@ -3,13 +3,20 @@
 //! The way of a record: an ended call ([`keeper`]) becomes a [`record`]; one that went to the recorder waits for its
 //! recording ([`pending`]), first as a draft; then it is final, gets its place in the order ([`store`], written by
 //! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced. What follows what is
-//! decided in the [`books`].
+//! decided in the [`books`]. Beside them a housekeeper ([`house`]) looks after the audio ([`shelf`]) and after recordings that
+//! nobody knows ([`catch_up`]) or needs any more ([`deletions`]).
 
+mod audio_folder;
 pub mod books;
+pub mod catch_up;
+pub mod deletions;
+pub mod house;
+mod housekeeper;
 pub mod identity;
 pub mod journal;
 pub mod keeper;
 mod keeper_loop;
+mod notes;
 
 pub mod outbox;
 pub mod pending;
@@ -17,6 +24,7 @@ pub mod read;
 pub mod record;
 pub mod recordings;
 pub mod rows;
+pub mod shelf;
 pub mod sled_store;
 pub mod store;
 pub mod stored;
@@ -31,7 +39,8 @@ mod keeper_tests;
 #[cfg(test)]
 mod memory_store_tests;
 
-pub use keeper::{Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError, Started};
+pub use house::{AudioView, HousekeepingOptions};
+pub use keeper::{AccountList, Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError, Started};
 pub use record::{BoxIdentity, Outcome, Record, Source, TranscriptId};
 pub use store::{Store, StoreError};
 pub use stored::{Sequence, State, Stored};

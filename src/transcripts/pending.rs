@@ -4,7 +4,8 @@
 //! twice or never, before the call's end or after it. However they come, a recording is fetched once and the record
 //! becomes final once:
 //!
-//! - an announced recording is fetched; while it is not there yet (404), again after 1, 2, 4, 8, 16 and 30 s;
+//! - an announced recording is fetched; while it is not there yet (404, or no WAV), again after 1, 2, 4, 8, 16 and 30 s;
+//! - one that ends before its time is fetched again three times, then its beginning is kept;
 //! - 60 s after the end without an announcement, or 15 s after `absent`, Twilio is asked for the call's recordings;
 //!   only if it has none does the record become final without;
 //! - while Twilio cannot be reached the record waits on, and holds up no other;
@@ -41,6 +42,8 @@ pub const NOT_THERE_PAUSES: [Duration; 6] = [
     Duration::from_secs(16),
     Duration::from_secs(30),
 ];
+/// How often one that ends before its time is fetched again.
+pub const CUT_TRIES_MAX: usize = 3;
 /// The longest pause while Twilio cannot be reached; it begins with 1 s and doubles.
 pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -49,11 +52,13 @@ pub const UNREACHABLE_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub enum Fetched {
     /// Its audio is on the disk. `silent`: there is not one sample in it.
     Saved { silent: bool },
-    /// Twilio knows it and has no audio yet (404).
+    /// Twilio knows it and has no audio yet (404), or what came is none.
     NotThere,
+    /// Its beginning is on the disk: less came than its head says.
+    Cut,
     /// No usable answer, or the disk did not take it: it will be tried again.
     Unreachable,
-    /// It is there, but not to be had: too large, or no sound.
+    /// It is not to be had: too large, deleted, or there is no room for it.
     Unusable,
 }
 
@@ -345,8 +350,9 @@ impl Waiting {
                 self.due = now + self.unreachable_pause();
                 return None;
             }
-            Fetched::NotThere => {
-                if let Some(&pause) = NOT_THERE_PAUSES.get(self.not_there) {
+            Fetched::NotThere | Fetched::Cut => {
+                let tries_max = if fetched == Fetched::Cut { CUT_TRIES_MAX } else { NOT_THERE_PAUSES.len() };
+                if let Some(&pause) = NOT_THERE_PAUSES[..tries_max].get(self.not_there) {
                     self.not_there += 1;
                     self.unreachable = 0;
                     self.due = now + pause;
@@ -384,7 +390,9 @@ impl Waiting {
     }
 
     fn stands(&self) -> Conclusion {
-        self.found.unwrap_or(Conclusion::NothingRecorded)
+        // One that is known and was not looked at may hold a message.
+        let known = || self.known.first().map(|&recording_sid| Conclusion::Recorded { recording_sid, silent: false });
+        self.found.or_else(known).unwrap_or(Conclusion::NothingRecorded)
     }
 
     /// One that may hold a message stands before a silent one; else the first.
@@ -558,6 +566,39 @@ mod tests {
     }
 
     #[test]
+    fn one_that_ends_before_its_time_is_fetched_again_some_times_and_then_kept_as_it_is() {
+        let mut pending = Pending::new();
+        let mut now = Instant::now();
+        pending.handle_ended(waiting_record(1), now);
+        pending.handle_announced(call(1), Some(recording(7)), RecordingStatus::Completed, now);
+        for pause in &NOT_THERE_PAUSES[..CUT_TRIES_MAX] {
+            assert_eq!(drain(&mut pending), [fetch(1, 7)]);
+            pending.handle_fetched(call(1), recording(7), Fetched::Cut, now);
+            assert_eq!(wake(&mut pending, &mut now), *pause);
+        }
+        assert_eq!(drain(&mut pending), [fetch(1, 7)]);
+        pending.handle_fetched(call(1), recording(7), Fetched::Cut, now);
+        assert_eq!(finalized(drain(&mut pending)), [(Some(recording(7)), RECORDED.0, RECORDED.1)]);
+    }
+
+    #[test]
+    fn what_a_stream_and_a_recording_brought_is_one_record_that_names_both() {
+        let (mut pending, now) = (Pending::new(), Instant::now());
+        let streamed = record_of(&ended_call(1, Some(FallbackReason::SocketLost), true));
+        pending.handle_announced(call(1), Some(recording(7)), RecordingStatus::Completed, now);
+        pending.handle_ended(streamed.clone(), now);
+        drain(&mut pending);
+        pending.handle_fetched(call(1), recording(7), MESSAGE, now);
+        let outputs = drain(&mut pending);
+        let [Output::Finalize(record)] = outputs.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((record.stream_sid, record.recording_sid), (streamed.stream_sid, Some(recording(7))));
+        assert_eq!(
+            (record.id, record.source, record.outcome),
+            (streamed.id, Source::Recording, Outcome::Untranscribed)
+        );
+    }
+
+    #[test]
     fn while_twilio_cannot_be_reached_a_record_waits_on_and_holds_up_no_other() {
         let mut pending = Pending::new();
         let mut now = Instant::now();
@@ -707,6 +748,19 @@ mod tests {
     }
 
     #[test]
+    fn one_that_becomes_final_early_names_the_recording_that_it_waited_for() {
+        let mut pending = Pending::new();
+        let now = Instant::now();
+        pending.handle_ended(waiting_record(0), now);
+        pending.handle_announced(call(0), Some(recording(7)), RecordingStatus::Completed, now);
+        drain(&mut pending);
+        for number in 1..=PENDING_RECORDS_MAX as u128 {
+            pending.handle_ended(waiting_record(number), now);
+        }
+        assert_eq!(finalized(drain(&mut pending)), [(Some(recording(7)), RECORDED.0, RECORDED.1)]);
+    }
+
+    #[test]
     fn early_announcements_are_bounded_and_the_oldest_forgotten() {
         let mut pending = Pending::new();
         let now = Instant::now();
@@ -736,5 +790,120 @@ mod tests {
         pending.handle_ended(waiting_record(1), now);
         pending.handle_ended(waiting_record(1), now);
         assert_eq!(pending.len(), 1);
+    }
+
+    /// What Twilio has of a call, and how it answers: the table of a recording's fates.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        None,
+        Message,
+        Silent,
+        /// Never more than its beginning.
+        Cut,
+        /// Never there, though it is announced and listed.
+        NeverThere,
+        TooLarge,
+        /// Twilio could not make it.
+        Failed,
+    }
+
+    fn answer(fate: Fate) -> Fetched {
+        match fate {
+            Fate::Message => MESSAGE,
+            Fate::Silent => Fetched::Saved { silent: true },
+            Fate::Cut => Fetched::Cut,
+            Fate::TooLarge => Fetched::Unusable,
+            Fate::None | Fate::NeverThere | Fate::Failed => Fetched::NotThere,
+        }
+    }
+
+    fn truth(fate: Fate) -> Vec<(RecordingSid, RecordingStatus)> {
+        match fate {
+            Fate::None => vec![],
+            Fate::Failed => vec![(recording(7), RecordingStatus::Failed)],
+            _ => vec![(recording(7), RecordingStatus::Completed)],
+        }
+    }
+
+    proptest::proptest! {
+        /// However announcements come, in whatever order and however often, before the call's end and after it, with
+        /// Twilio out of reach for a while: one final record, and what it says is what Twilio has.
+        #[test]
+        fn whatever_the_order_there_is_one_final_record(
+            fate in proptest::sample::select(vec![
+                Fate::None, Fate::Message, Fate::Silent, Fate::Cut, Fate::NeverThere, Fate::TooLarge, Fate::Failed,
+            ]),
+            // (which announcement, milliseconds after the one before)
+            announcements in proptest::collection::vec((0_u8..4, 0_u64..40_000), 0..8),
+            ended_after in 0_usize..8,
+            // The first answers: 0 not there yet, 1 unreachable.
+            hiccups in proptest::collection::vec(0_u8..2, 0..5),
+        ) {
+            let mut pending = Pending::new();
+            let mut now = Instant::now();
+            let (mut hiccups, mut finals) = (hiccups.into_iter(), Vec::new());
+            let mut perform = |pending: &mut Pending, now: Instant, finals: &mut Vec<Record>| {
+                while let Some(output) = pending.poll_output() {
+                    match output {
+                        Output::Finalize(record) => finals.push(*record),
+                        Output::Fetch { call_sid, recording_sid } => {
+                            let fetched = match hiccups.next() {
+                                Some(0) => Fetched::NotThere,
+                                Some(_) => Fetched::Unreachable,
+                                None => answer(fate),
+                            };
+                            pending.handle_fetched(call_sid, recording_sid, fetched, now);
+                        }
+                        Output::List { call_sid } => {
+                            let listed = match hiccups.next() {
+                                Some(_) => Listed::Unreachable,
+                                None => Listed::Recordings(truth(fate)),
+                            };
+                            pending.handle_listed(call_sid, listed, now);
+                        }
+                    }
+                }
+            };
+            let ended_after = ended_after.min(announcements.len());
+            for step in 0..=announcements.len() {
+                if step == ended_after {
+                    pending.handle_ended(waiting_record(1), now);
+                    perform(&mut pending, now, &mut finals);
+                }
+                let Some(&(which, pause)) = announcements.get(step) else { break };
+                let until = now + Duration::from_millis(pause);
+                while let Some((due, _)) = pending.poll_timeout().filter(|(due, _)| *due <= until) {
+                    now = now.max(due);
+                    pending.handle_timeout(now);
+                    perform(&mut pending, now, &mut finals);
+                }
+                now = until;
+                // Twilio tells of what it has; `absent` and `in-progress` may come in any case, and then be wrong.
+                let (sid, status) = match (which, fate) {
+                    (0, Fate::None) | (1, _) => (None, RecordingStatus::Absent),
+                    (0, Fate::Failed) => (Some(recording(7)), RecordingStatus::Failed),
+                    (0 | 2, Fate::Message | Fate::Silent | Fate::Cut | Fate::NeverThere | Fate::TooLarge) => {
+                        (Some(recording(7)), RecordingStatus::Completed)
+                    }
+                    _ => (None, RecordingStatus::InProgress),
+                };
+                pending.handle_announced(call(1), sid, status, now);
+                perform(&mut pending, now, &mut finals);
+            }
+            for _ in 0..1_000 {
+                let Some((due, _)) = pending.poll_timeout() else { break };
+                now = now.max(due);
+                pending.handle_timeout(now);
+                perform(&mut pending, now, &mut finals);
+            }
+            let ends: Vec<_> = finals.iter().map(|record| (record.recording_sid, record.source, record.outcome)).collect();
+            let expected = match fate {
+                Fate::None => (None, Source::Stream, Outcome::NoSpeech),
+                Fate::Silent => (Some(recording(7)), Source::Recording, Outcome::NoSpeech),
+                _ => (Some(recording(7)), RECORDED.0, RECORDED.1),
+            };
+            proptest::prop_assert_eq!(ends, [expected]);
+            proptest::prop_assert!(pending.is_empty() && pending.poll_timeout().is_none());
+        }
     }
 }

@@ -9,6 +9,7 @@ use ulid::Ulid;
 use crate::{
     calls::{EndedCall, FallbackReason, Party},
     twilio::{
+        recording_list::CallDetails,
         sid::{CallSid, RecordingSid, StreamSid},
         webhook::Direction,
     },
@@ -170,6 +171,41 @@ impl Record {
                 reason: ended.fallback.map(|fallback| fallback.reason),
                 redirected_at: ended.fallback.and_then(|fallback| fallback.redirected_at).map(wall),
             },
+            made_by: made_by.clone(),
+        }
+    }
+
+    /// The record of a call that only Twilio knew, as far as that tells; its recording, made at `created_at`, is to be
+    /// taken next.
+    pub fn of_found(
+        id: TranscriptId,
+        call_sid: CallSid,
+        call: &CallDetails,
+        created_at: Timestamp,
+        made_by: &BoxIdentity,
+        language: &str,
+    ) -> Self {
+        let started_at = call.started_at.unwrap_or(created_at);
+        let ended_at = call.ended_at.unwrap_or(created_at).max(started_at);
+        Self {
+            id,
+            version: SCHEMA_VERSION,
+            call_sid,
+            stream_sid: None,
+            recording_sid: None,
+            from: Party::new(&call.from),
+            to: Party::new(&call.to),
+            direction: call.direction.unwrap_or_default(),
+            source: Source::Stream,
+            outcome: Outcome::NoSpeech,
+            started_at,
+            ended_at,
+            duration_ms: u64::try_from(ended_at.duration_since(started_at).as_millis()).unwrap_or(0),
+            language: language.to_owned(),
+            engine: "none".to_owned(),
+            text: Words::default(),
+            segments: Vec::new(),
+            fallback: FallbackNote { reason: Some(FallbackReason::UnknownCall), redirected_at: None },
             made_by: made_by.clone(),
         }
     }

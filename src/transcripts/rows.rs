@@ -6,7 +6,7 @@
 //! | `f` sequence (8) part (2) | a final record, unsynced |
 //! | `p` sequence (8) part (2) | a parked record |
 //! | `s` sequence (8) part (2) | a synced record |
-//! | `c` CallSid (34) | which record the call has: id (16), whether it is final (1), CRC-32 (4) |
+//! | `c` CallSid (34) | which record the call has: id (16), kind (1), a final one's sequence (8), CRC-32 (4) |
 //! | `l` CallSid (34) | a live call's entry in the journal |
 //! | `m` | the ledger: next sequence and counts |
 //! | `x` and an older key | bytes that were found damaged, set aside |
@@ -15,6 +15,7 @@
 
 use std::iter::Peekable;
 
+use jiff::Timestamp;
 use sled::IVec;
 
 use super::{
@@ -132,6 +133,30 @@ pub struct CallEntry {
     pub id: TranscriptId,
     /// Whether that record is final, and no draft any more.
     pub is_final: bool,
+    /// A final record's place in the order; entries of the first form do not know it.
+    pub sequence: Option<Sequence>,
+}
+
+/// The kinds of a call's entry: a draft; a final record of the first form; a final record with its sequence.
+const DRAFT: u8 = 0;
+const FINAL: u8 = 1;
+const FINAL_AT: u8 = 2;
+
+/// The row of a call's record; `None` where the entry does not lead to one.
+pub(super) fn row_of(tree: &sled::Tree, entry: CallEntry) -> Result<Option<Row>, StoreError> {
+    let (sequence, at) = (entry.sequence, Timestamp::UNIX_EPOCH);
+    let states: &[State] = match (entry.is_final, sequence) {
+        (false, _) => &[State::AwaitingRecording],
+        (true, Some(_)) => &[State::Unsynced, State::Parked { status: 0, at }, State::Synced { at }],
+        (true, None) => &[],
+    };
+    for &state in states {
+        let row = row_at(tree, &place(sequence, state, entry.id))?;
+        if !row.parts.is_empty() {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn call_key(call_sid: &CallSid) -> Vec<u8> {
@@ -143,10 +168,17 @@ pub(super) fn live_key(call_sid: &CallSid) -> Vec<u8> {
 }
 
 impl CallEntry {
-    /// The stored form: `id (16) | whether it is final (1) | CRC-32 (4)`.
+    /// The stored form: `id (16) | kind (1) | sequence (8), of a final record | CRC-32 (4)`.
     pub fn encode(self) -> Vec<u8> {
         let mut bytes = self.id.to_bytes().to_vec();
-        bytes.push(u8::from(self.is_final));
+        match (self.is_final, self.sequence) {
+            (false, _) => bytes.push(DRAFT),
+            (true, None) => bytes.push(FINAL),
+            (true, Some(sequence)) => {
+                bytes.push(FINAL_AT);
+                bytes.extend_from_slice(&sequence.0.to_be_bytes());
+            }
+        }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
         bytes
     }
@@ -155,13 +187,17 @@ impl CallEntry {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, checksum) = bytes.split_last_chunk::<4>()?;
         let (id, rest) = body.split_first_chunk::<16>()?;
-        let is_final = match rest {
-            [0] => false,
-            [1] => true,
+        let (is_final, sequence) = match rest {
+            [DRAFT] => (false, None),
+            [FINAL] => (true, None),
+            [FINAL_AT, sequence @ ..] => (true, Some(Sequence(u64::from_be_bytes(sequence.try_into().ok()?)))),
             _ => return None,
         };
-        (crc32fast::hash(body) == u32::from_be_bytes(*checksum))
-            .then_some(Self { id: TranscriptId::from_bytes(*id), is_final })
+        (crc32fast::hash(body) == u32::from_be_bytes(*checksum)).then_some(Self {
+            id: TranscriptId::from_bytes(*id),
+            is_final,
+            sequence,
+        })
     }
 }
 
@@ -172,14 +208,17 @@ mod tests {
 
     #[test]
     fn a_calls_entry_comes_back_or_is_not_believed() {
-        let entry = CallEntry { id: record(3).id, is_final: true };
-        let bytes = entry.encode();
-        assert_eq!(CallEntry::decode(&bytes), Some(entry));
-        for place in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[place] ^= 4;
-            assert_eq!(CallEntry::decode(&damaged), None);
-            assert_eq!(CallEntry::decode(&bytes[..place]), None);
+        let id = record(3).id;
+        for (is_final, sequence) in [(false, None), (true, None), (true, Some(Sequence(0x0102_0304)))] {
+            let entry = CallEntry { id, is_final, sequence };
+            let bytes = entry.encode();
+            assert_eq!(CallEntry::decode(&bytes), Some(entry));
+            for place in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[place] ^= 4;
+                assert_eq!(CallEntry::decode(&damaged), None);
+                assert_eq!(CallEntry::decode(&bytes[..place]), None);
+            }
         }
     }
 

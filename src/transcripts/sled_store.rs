@@ -22,9 +22,9 @@ use super::{
     record::{Record, TranscriptId},
     rows::{
         CallEntry, DRAFTS, LEDGER_KEY, LIVE, PARKED, Row, SYNCED, UNSYNCED, call_key, live_key, part_key, place,
-        row_at, rows, rows_backwards,
+        row_at, row_of, rows, rows_backwards,
     },
-    store::{Counts, Kept, Store, StoreError},
+    store::{Counts, Kept, Known, Store, StoreError},
     stored::{Damage, FORM_VERSION, Sequence, State, Stored, encode},
 };
 use crate::{
@@ -212,7 +212,7 @@ impl SledStore {
             batch.insert(key, value);
         }
         ledger.counts.add(state, bytes);
-        let entry = CallEntry { id: record.id, is_final: sequence.is_some() };
+        let entry = CallEntry { id: record.id, is_final: sequence.is_some(), sequence };
         batch.insert(call_key(&record.call_sid), entry.encode());
         batch.remove(live_key(&record.call_sid));
         if let Some(sequence) = sequence {
@@ -361,6 +361,14 @@ impl Store for SledStore {
             last <= count || matches!(stored.state, State::Parked { .. })
         });
         Ok(recent)
+    }
+
+    fn find(&mut self, call_sid: CallSid) -> Result<Known, StoreError> {
+        let Some(entry) = self.call_entry(&call_sid)? else {
+            return Ok(if self.tree.contains_key(live_key(&call_sid))? { Known::Live } else { Known::Nothing });
+        };
+        let Some(row) = row_of(&self.tree, entry)? else { return Ok(Known::Unfindable) };
+        Ok(self.sound(row)?.map_or(Known::Unfindable, |stored| Known::Record(Box::new(stored))))
     }
 
     fn counts(&self) -> Counts {

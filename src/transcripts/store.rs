@@ -10,6 +10,7 @@ use super::{
     record::{Record, TranscriptId},
     stored::{Sequence, Stored, TooLong},
 };
+use crate::twilio::sid::CallSid;
 
 /// A store of records, written by one thread.
 ///
@@ -57,6 +58,9 @@ pub trait Store: Send {
     /// The last final records, so many in all, and the last parked ones, so many of them; the newest first.
     fn recent(&mut self, count: usize) -> Result<Vec<Stored>, StoreError>;
 
+    /// What is known of a call.
+    fn find(&mut self, call_sid: CallSid) -> Result<Known, StoreError>;
+
     /// How many there are of each kind. Costs nothing.
     fn counts(&self) -> Counts;
 }
@@ -67,6 +71,19 @@ pub enum Kept {
     New,
     /// The call has its one record already.
     Already,
+}
+
+/// What a store knows of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing; or it had a record that was synced so long ago that it is gone.
+    Nothing,
+    /// It stands in the journal: it lives, or its record is on its way.
+    Live,
+    /// Its one record.
+    Record(Box<Stored>),
+    /// It has a final record that cannot be found by its call: the entry is of the first form, or the record is damaged.
+    Unfindable,
 }
 
 /// What a store holds.

@@ -21,10 +21,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     journal::JournalEntry,
     record::{Record, TranscriptId},
-    store::{Counts, Kept, Store, StoreError},
+    store::{Counts, Kept, Known, Store, StoreError},
     stored::{Sequence, Stored},
 };
-use crate::limits::{STORE_GROUP_MAX, STORE_QUEUE_MAX};
+use crate::{
+    limits::{STORE_GROUP_MAX, STORE_QUEUE_MAX},
+    twilio::sid::CallSid,
+};
 
 /// How long the disk is left alone after it refused.
 pub const REOPEN_AFTER: Duration = Duration::from_secs(1);
@@ -59,6 +62,9 @@ pub enum Change {
 pub type Done = Result<bool, NotKept>;
 /// The next record to send.
 pub type Next = Result<Option<Box<Stored>>, NotKept>;
+
+/// What is known of some calls.
+pub type Found = Result<Vec<Known>, NotKept>;
 
 /// Why something is not (yet) durable.
 #[derive(Debug, Clone)]
@@ -111,6 +117,13 @@ impl StorePort {
         answer
     }
 
+    /// Queues the question for what is known of these calls, in their order: at most [`STORE_GROUP_MAX`] of them.
+    pub async fn find(&self, call_sids: Vec<CallSid>) -> oneshot::Receiver<Found> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.operations.send(Operation::Find(call_sids, reply)).await;
+        answer
+    }
+
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
         self.health.clone()
     }
@@ -120,6 +133,7 @@ impl StorePort {
 enum Operation {
     Change(Task),
     FirstUnsynced(oneshot::Sender<Next>),
+    Find(Vec<CallSid>, oneshot::Sender<Found>),
 }
 
 #[derive(Debug)]
@@ -133,6 +147,7 @@ struct Task {
 enum Outcome {
     Changed(Done),
     Found(Option<Box<Stored>>),
+    Known(Vec<Known>),
 }
 
 struct Writer {
@@ -203,6 +218,9 @@ impl Writer {
                         Outcome::Changed(done)
                     }
                     Operation::FirstUnsynced(_) => Outcome::Found(store.first_unsynced()?.map(Box::new)),
+                    Operation::Find(calls, _) => {
+                        Outcome::Known(calls.iter().map(|call_sid| store.find(*call_sid)).collect::<Result<_, _>>()?)
+                    }
                 });
             }
             if changed { store.make_durable() } else { Ok(()) }
@@ -243,6 +261,7 @@ impl Writer {
                     }
                 }
                 (Operation::FirstUnsynced(reply), Outcome::Found(next)) => drop(reply.send(Ok(next))),
+                (Operation::Find(_, reply), Outcome::Known(known)) => drop(reply.send(Ok(known))),
                 _ => {}
             }
         }
@@ -260,6 +279,7 @@ impl Writer {
         for operation in group {
             match (operation, outcomes.next()) {
                 (Operation::FirstUnsynced(reply), _) => drop(reply.send(Err(NotKept::Later(error.clone())))),
+                (Operation::Find(_, reply), _) => drop(reply.send(Err(NotKept::Later(error.clone())))),
                 (Operation::Change(task), Some(Outcome::Changed(Err(refused)))) => task.tell(refused),
                 (Operation::Change(mut task), _) => match &task.change {
                     // A call may be over before the disk takes anything again; what is known of it then goes into its record.

@@ -46,6 +46,19 @@ pub struct NumbersPage {
     pub next: Option<RestRequest>,
 }
 
+impl IncomingNumber {
+    /// Whether its voice URL leads to `host` (`name` or `name:port`), and to nobody else.
+    pub fn leads_to(&self, host: &str) -> bool {
+        let is_set = |sid: &Option<String>| sid.as_ref().is_some_and(|sid| !sid.is_empty());
+        let url = self.voice_url.as_deref().unwrap_or_default();
+        let authority = url.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next());
+        let without_port = |name: &str| name.strip_suffix(":443").unwrap_or(name).to_ascii_lowercase();
+        !is_set(&self.voice_application_sid)
+            && !is_set(&self.trunk_sid)
+            && authority.is_some_and(|authority| without_port(authority) == without_port(host))
+    }
+}
+
 impl RestRequest {
     /// The account itself: [`read_account`]. An API key may not ask this.
     pub fn fetch_account(account_sid: &AccountSid) -> Self {
@@ -102,6 +115,24 @@ mod tests {
         assert_eq!(page.numbers[0].voice_url.as_deref(), Some("https://a/"));
         assert_eq!((page.numbers.len(), page.numbers[0].status_callback.as_deref(), page.next), (1, None, None));
         assert_eq!(read_numbers(&sid, &reply("{}")), None);
+    }
+
+    #[test]
+    fn a_number_leads_here_by_its_own_voice_url_alone() {
+        let number = |url: &str| IncomingNumber { voice_url: Some(url.into()), ..IncomingNumber::default() };
+        for (url, host, leads) in [
+            ("https://gw.example.co.il/webhook/incoming_call#rc=2", "gw.example.co.il", true),
+            ("https://GW.example.co.il:443/webhook/incoming_call", "gw.example.co.il", true),
+            ("https://gw.example.co.il:8443/", "gw.example.co.il:8443", true),
+            ("https://gw.example.co.il.evil.example/", "gw.example.co.il", false),
+            ("https://evil.example/gw.example.co.il", "gw.example.co.il", false),
+            ("http://gw.example.co.il/", "gw.example.co.il", false),
+            ("", "", false),
+        ] {
+            assert_eq!(number(url).leads_to(host), leads, "{url}");
+        }
+        let by_app = IncomingNumber { voice_application_sid: Some("AP1".into()), ..number("https://gw.example/") };
+        assert!(!by_app.leads_to("gw.example") && number("https://gw.example/").leads_to("gw.example"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod media_stream;
 pub mod media_stream_peer;
+pub mod recording_list;
 pub mod rest;
 pub mod sid;
 pub mod signature;

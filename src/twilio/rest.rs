@@ -291,13 +291,18 @@ struct RecordingBody<'a> {
     duration: Option<serde_json::Value>,
 }
 
+/// A recording's `status` in a list, which has more words than a status callback.
+pub(super) fn listed_status(word: &str) -> Option<RecordingStatus> {
+    match word {
+        "paused" | "stopped" | "processing" => Some(RecordingStatus::InProgress),
+        "deleted" => Some(RecordingStatus::Absent),
+        word => RecordingStatus::parse(word),
+    }
+}
+
 impl RecordingBody<'_> {
     fn read(&self) -> Option<ListedRecording> {
-        let status = match self.status.as_ref() {
-            "paused" | "stopped" | "processing" => RecordingStatus::InProgress,
-            "deleted" => RecordingStatus::Absent,
-            word => RecordingStatus::parse(word)?,
-        };
+        let status = listed_status(&self.status)?;
         let duration_s = self.duration.as_ref().and_then(|value| match value {
             serde_json::Value::String(text) => text.parse().ok(),
             number => number.as_u64().and_then(|seconds| u32::try_from(seconds).ok()),
