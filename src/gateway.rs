@@ -64,6 +64,7 @@ mod overview;
 mod reports;
 mod serve;
 mod start_error;
+mod storage;
 
 pub use serve::{Ended, serve};
 pub use start_error::StartError;
@@ -162,6 +163,8 @@ impl Gateway {
 
         // What staff see.
         let (lamps, lamps_seen) = watch::channel(panel::first_view());
+        let (storage, storage_seen) = watch::channel(None);
+        let storage_task = tokio::spawn(storage::watch(config.store.path.clone(), storage));
         let mut overview = Overview {
             clock,
             began,
@@ -174,6 +177,7 @@ impl Gateway {
             keeper_view: keeper.view(),
             audio: audio.clone(),
             lamps: lamps_seen,
+            storage: storage_seen,
         };
         let (snapshot, snapshot_seen) = watch::channel(Arc::new(overview.snapshot()));
         let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());
@@ -235,7 +239,7 @@ impl Gateway {
             stop_listeners,
             drain: config.calls.drain,
             listeners: vec![public_task, status_task],
-            tasks: [desk_task, overview_task, panel_task, fetcher].into_iter().chain(reloading).collect(),
+            tasks: [desk_task, overview_task, panel_task, fetcher, storage_task].into_iter().chain(reloading).collect(),
             keeper_task,
         })
     }

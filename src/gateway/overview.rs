@@ -18,7 +18,9 @@ use crate::{
     server::{desk_port::DeskPort, tls::CertificateState},
     status::{
         caller::Caller,
-        snapshot::{AudioUse, CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
+        snapshot::{
+            AudioUse, CallNow, RecentCall, Snapshot, Storage, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+        },
         trouble::TroubleCode,
     },
     system::clock::Clock,
@@ -45,6 +47,8 @@ pub(super) struct Overview {
     pub keeper_view: watch::Receiver<KeeperView>,
     pub audio: watch::Receiver<AudioView>,
     pub lamps: watch::Receiver<LampsView>,
+    /// What the files take.
+    pub storage: watch::Receiver<Option<Storage>>,
 }
 
 impl Overview {
@@ -98,12 +102,16 @@ impl Overview {
                 unsynced: keeper.unsynced + keeper.parked,
                 parked: keeper.parked,
                 awaiting_recording: keeper.awaiting_recording,
+                damaged: keeper.damaged,
+                missing: keeper.missing,
             },
             sync: SyncState {
                 configured: self.sync_configured,
                 last_ok: keeper.last_ok,
                 last_error: keeper.last_error.clone().map(|error| SyncError { at: error.at, message: error.message }),
+                waiting_since: keeper.oldest_unsynced,
             },
+            storage: *self.storage.borrow(),
             audio: self.audio_use(),
             troubles: self.troubles(&desk, &keeper),
             recent: keeper.recent.into_iter().map(recent_call).collect(),

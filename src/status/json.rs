@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     caller::{Caller, Shown, Viewer},
-    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, State, TranscriptCounts, WatchdogCounts},
+    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, State, Storage, TranscriptCounts, WatchdogCounts},
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
@@ -29,8 +29,9 @@ struct Document<'a> {
     draining: bool,
     calls: Calls<'a>,
     watchdog: WatchdogCounts,
-    transcripts: TranscriptCounts,
+    transcripts: Transcripts,
     sync: Sync<'a>,
+    storage: Option<Storage>,
     recent: Vec<Recent<'a>>,
     audio: AudioUse,
     trouble: Vec<Trouble>,
@@ -62,6 +63,13 @@ struct Call<'a> {
     state: CallState,
     since: String,
     last_media_ms_ago: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Transcripts {
+    #[serde(flatten)]
+    counts: TranscriptCounts,
+    oldest_unsynced: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +124,10 @@ impl<'a> Document<'a> {
                 list: snapshot.calls.iter().map(|call| Call::of(call, viewer)).collect(),
             },
             watchdog: snapshot.watchdog,
-            transcripts: snapshot.transcripts,
+            transcripts: Transcripts {
+                counts: snapshot.transcripts,
+                oldest_unsynced: snapshot.sync.waiting_since.map(time),
+            },
             sync: Sync {
                 configured: snapshot.sync.configured,
                 last_ok: snapshot.sync.last_ok.map(time),
@@ -126,6 +137,7 @@ impl<'a> Document<'a> {
                     .as_ref()
                     .map(|error| SyncError { at: time(error.at), message: &error.message }),
             },
+            storage: snapshot.storage,
             recent: snapshot.recent.iter().map(|call| Recent::of(call, viewer)).collect(),
             audio: snapshot.audio,
             trouble: snapshot.troubles.iter().map(|&code| Trouble::of(code)).collect(),
@@ -213,6 +225,7 @@ mod tests {
             "draining",
             "recent",
             "state",
+            "storage",
             "sync",
             "transcripts",
             "trouble",
@@ -227,7 +240,11 @@ mod tests {
         assert_eq!(keys(&status["board"]["leds"]["POWER"]), ["on", "pattern"]);
         assert_eq!(keys(&status["calls"]), ["active", "capacity", "list"]);
         assert_eq!(keys(&status["watchdog"]), ["failed", "redirects"]);
-        assert_eq!(keys(&status["transcripts"]), ["awaiting_recording", "parked", "stored", "unsynced"]);
+        assert_eq!(
+            keys(&status["transcripts"]),
+            ["awaiting_recording", "damaged", "missing", "oldest_unsynced", "parked", "stored", "unsynced"]
+        );
+        assert_eq!(keys(&status["storage"]), ["audio_bytes", "free_bytes", "records_bytes"]);
         assert_eq!(keys(&status["sync"]), ["configured", "last_error", "last_ok"]);
         assert_eq!(keys(&status["trouble"][0]), ["code", "text_en", "text_he"]);
         let status = document(&samples::fallback(), Viewer::Anyone);
@@ -247,7 +264,11 @@ mod tests {
         assert_eq!(status["recent"][0]["reason"], "no_media");
         assert_eq!(status["recent"][0]["source"], "recording");
         assert_eq!(status["recent"][0]["outcome"], "untranscribed");
-        assert_eq!(document(&samples::trouble(), Viewer::Anyone)["state"], "trouble");
+        assert_eq!(status["transcripts"]["oldest_unsynced"], Value::Null);
+        assert_eq!(status["storage"]["free_bytes"], 21_474_836_480_u64);
+        let status = document(&samples::trouble(), Viewer::Anyone);
+        assert_eq!(status["state"], "trouble");
+        assert_eq!(status["transcripts"]["oldest_unsynced"], "2026-11-22T06:02:05.250Z");
     }
 
     #[test]

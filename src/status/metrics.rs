@@ -39,6 +39,8 @@ impl Collector for SnapshotFigures {
         figures.running(&snapshot)?;
         figures.calls(&snapshot)?;
         figures.transcripts(&snapshot)?;
+        figures.delivery(&snapshot)?;
+        figures.storage(&snapshot)?;
         figures.troubles(&snapshot)
     }
 }
@@ -79,16 +81,38 @@ impl Figures<'_> {
             ("kolbox_unsynced", "Records not yet taken by the upstream, parked ones included.", counts.unsynced),
             ("kolbox_parked", "Records that the upstream refused; they are kept.", counts.parked),
             ("kolbox_awaiting_recording", "Records that wait for a recording.", counts.awaiting_recording),
+            ("kolbox_damaged", "Records found damaged since the store was made; they are set aside.", counts.damaged),
+            ("kolbox_missing", "Records gone without trace since the store was made.", counts.missing),
         ] {
             self.one(name, help, Some(of("transcripts")), &count)?;
         }
+        Ok(())
+    }
+
+    fn delivery(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let sync = &snapshot.sync;
         let help = "When the upstream took a record last, in Unix time; missing until it has.";
-        let unit = Unit::Seconds;
-        let mut last_ok = self.gauge("kolbox_sync_last_ok_timestamp", help, Some(&unit))?;
-        match snapshot.sync.last_ok {
-            Some(at) => last_ok.encode_gauge(&(at.as_millisecond() as f64 / 1000.0)),
-            None => Ok(()),
+        let at = sync.last_ok.map(|at| at.as_millisecond() as f64 / 1000.0);
+        self.perhaps("kolbox_sync_last_ok_timestamp", help, Unit::Seconds, at)?;
+        let help = "When a delivery to the upstream failed last, in Unix time; missing until one has.";
+        let at = sync.last_error.as_ref().map(|error| error.at.as_millisecond() as f64 / 1000.0);
+        self.perhaps("kolbox_sync_last_error_timestamp", help, Unit::Seconds, at)?;
+        let help = "How long ago the call ended whose record is the first to be delivered; 0 while nothing waits.";
+        let age = sync.waiting_since.map_or(0.0, |since| snapshot.at.duration_since(since).as_secs_f64().max(0.0));
+        self.one("kolbox_oldest_unsynced_age", help, Some(Unit::Seconds), &age)
+    }
+
+    /// Missing until it was measured.
+    fn storage(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let storage = snapshot.storage;
+        for (name, help, bytes) in [
+            ("kolbox_records_disk", "What records take on the disk.", storage.map(|used| used.records_bytes)),
+            ("kolbox_audio_disk", "What audio takes on the disk.", storage.map(|used| used.audio_bytes)),
+            ("kolbox_free_disk", "What could still be written there.", storage.and_then(|used| used.free_bytes)),
+        ] {
+            self.perhaps(name, help, Unit::Bytes, bytes)?;
         }
+        Ok(())
     }
 
     fn troubles(&mut self, snapshot: &Snapshot) -> fmt::Result {
@@ -104,6 +128,12 @@ impl Figures<'_> {
     /// A figure without labels.
     fn one(&mut self, name: &str, help: &str, unit: Option<Unit>, value: &impl EncodeGaugeValue) -> fmt::Result {
         self.gauge(name, help, unit.as_ref())?.encode_gauge(value)
+    }
+
+    /// A figure without labels that is not always there.
+    fn perhaps(&mut self, name: &str, help: &str, unit: Unit, value: Option<impl EncodeGaugeValue>) -> fmt::Result {
+        let mut gauge = self.gauge(name, help, Some(&unit))?;
+        value.map_or(Ok(()), |value| gauge.encode_gauge(&value))
     }
 
     fn gauge<'s>(
@@ -155,6 +185,12 @@ mod tests {
             "kolbox_unsynced_transcripts 2",
             "kolbox_parked_transcripts 0",
             "kolbox_awaiting_recording_transcripts 1",
+            "kolbox_damaged_transcripts 0",
+            "kolbox_missing_transcripts 0",
+            "kolbox_oldest_unsynced_age_seconds 0.0",
+            "kolbox_records_disk_bytes 12582912",
+            "kolbox_audio_disk_bytes 310000000",
+            "kolbox_free_disk_bytes 21474836480",
             "kolbox_sync_last_ok_timestamp_seconds 1795336035.25",
             "kolbox_uptime_seconds 266500.0",
             "kolbox_draining 0",
@@ -170,6 +206,10 @@ mod tests {
         let text = text_of(samples::trouble());
         assert!(text.contains("kolbox_trouble{code=\"sync_failing\"} 1\n"), "{text}");
         assert!(text.contains("kolbox_trouble{code=\"store_failing\"} 0\n"));
+        assert!(text.contains("\nkolbox_oldest_unsynced_age_seconds 9000.0\n"), "{text}");
+        assert!(text.contains("\nkolbox_sync_last_error_timestamp_seconds 1795336295.25\n"), "{text}");
+        assert!(text.contains("\nkolbox_damaged_transcripts 1\n"), "{text}");
+        assert!(!text_of(Snapshot { storage: None, ..samples::idle() }).contains("\nkolbox_records_disk"));
         assert!(!text_of(samples::idle()).contains("\nkolbox_sync_last_ok"));
     }
 

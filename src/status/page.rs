@@ -2,13 +2,14 @@
 //! itself.
 
 use askama::Template;
+use bytesize::ByteSize;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     caller::{Caller, Shown, Viewer},
     frame::Frame,
     language::Language,
-    snapshot::{CallNow, RecentCall, Snapshot, State, call_state_word},
+    snapshot::{CallNow, RecentCall, Snapshot, State, Storage, call_state_word},
     trouble::TroubleCode,
     words,
 };
@@ -58,9 +59,11 @@ struct Page {
     more_calls: Option<String>,
     recent: Vec<EndedRow>,
     delivery: Vec<String>,
+    waiting_since: Option<Time>,
     last_delivered: Option<Time>,
     last_failure: Option<Failure>,
     stored: u64,
+    on_disk: Vec<Used>,
     lamps: Vec<LampRow>,
     updated: Time,
     numbers: Numbers,
@@ -113,6 +116,12 @@ struct Failure {
     message: String,
 }
 
+/// What something takes on the disk.
+struct Used {
+    what: &'static str,
+    size: String,
+}
+
 struct LampRow {
     name: &'static str,
     color: &'static str,
@@ -150,6 +159,7 @@ impl Page {
             more_calls: (hidden > 0).then(|| language.count(&words::MORE_CALLS, hidden as u64)),
             recent: snapshot.recent.iter().map(|call| EndedRow::of(call, snapshot, visit)).collect(),
             delivery: delivery(snapshot, language),
+            waiting_since: snapshot.sync.waiting_since.map(time),
             last_delivered: snapshot.sync.last_ok.map(time),
             last_failure: snapshot
                 .sync
@@ -157,6 +167,7 @@ impl Page {
                 .as_ref()
                 .map(|error| Failure { at: time(error.at), message: error.message.clone() }),
             stored: snapshot.transcripts.stored,
+            on_disk: snapshot.storage.map(|storage| on_disk(&storage, language)).unwrap_or_default(),
             lamps: snapshot.lamps.iter().map(|lamp| LampRow::of(lamp, language)).collect(),
             updated: Time { local: clock(snapshot.at, visit, "%H:%M:%S"), ..time(snapshot.at) },
             numbers: match (visit.viewer, visit.has_password) {
@@ -215,7 +226,18 @@ fn delivery(snapshot: &Snapshot, language: Language) -> Vec<String> {
     let parked = (counts.parked > 0).then(|| language.count(&words::PARKED, counts.parked));
     let awaiting =
         (counts.awaiting_recording > 0).then(|| language.count(&words::AWAITING_RECORDING, counts.awaiting_recording));
-    [first, parked, awaiting].into_iter().flatten().collect()
+    let gone = counts.damaged + counts.missing;
+    let gone = (gone > 0).then(|| language.count(&words::DAMAGED, gone));
+    [first, parked, awaiting, gone].into_iter().flatten().collect()
+}
+
+fn on_disk(storage: &Storage, language: Language) -> Vec<Used> {
+    let free = storage.free_bytes.map(|bytes| (words::FREE, bytes));
+    [(words::RECORDS, storage.records_bytes), (words::AUDIO, storage.audio_bytes)]
+        .into_iter()
+        .chain(free)
+        .map(|(what, bytes)| Used { what: language.say(what), size: ByteSize(bytes).display().si().to_string() })
+        .collect()
 }
 
 fn link(language: Language, paused: bool) -> String {
@@ -387,6 +409,19 @@ mod tests {
         alone.sync.configured = false;
         assert!(page(&alone, Language::English).contains("transcripts stay on the box."));
         assert!(!page(&alone, Language::English).contains("Waits to be delivered"));
+    }
+
+    #[test]
+    fn how_long_it_waits_what_it_takes_and_what_is_gone_is_told() {
+        let english = page(&samples::trouble(), Language::English);
+        assert!(
+            english.contains("<dt>Waiting since</dt><dd><time datetime=\"2026-11-22T06:02:05.250Z\">"),
+            "{english}"
+        );
+        assert!(english.contains("One transcript was damaged on the disk"));
+        assert!(english.contains("transcripts <bdi dir=\"ltr\">12.6 MB</bdi> · audio <bdi dir=\"ltr\">310.0 MB</bdi>"));
+        let english = page(&Snapshot { storage: None, ..samples::streaming() }, Language::English);
+        assert!(!english.contains("Waiting since") && !english.contains("damaged") && !english.contains("On the disk"));
     }
 
     #[test]

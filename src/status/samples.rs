@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     caller::Caller,
-    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, SyncError, SyncState, TranscriptCounts, WatchdogCounts},
+    snapshot::{
+        AudioUse, CallNow, RecentCall, Snapshot, Storage, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+    },
     trouble::TroubleCode,
 };
 use crate::{
@@ -38,6 +40,11 @@ pub fn idle() -> Snapshot {
         watchdog: WatchdogCounts::default(),
         transcripts: TranscriptCounts::default(),
         sync: SyncState { configured: true, ..SyncState::default() },
+        storage: Some(Storage {
+            records_bytes: 12_582_912,
+            audio_bytes: 310_000_000,
+            free_bytes: Some(21_474_836_480),
+        }),
         recent: Vec::new(),
         audio: AudioUse::default(),
         troubles: Vec::new(),
@@ -55,8 +62,8 @@ pub fn streaming() -> Snapshot {
         calls: vec![call(CallState::Streaming, 72, Some(20))],
         active: 1,
         watchdog: WatchdogCounts { redirects: 3, failed: 0 },
-        transcripts: TranscriptCounts { stored: 41, unsynced: 0, parked: 0, awaiting_recording: 0 },
-        sync: SyncState { configured: true, last_ok: Some(at(290)), last_error: None },
+        transcripts: TranscriptCounts { stored: 41, ..TranscriptCounts::default() },
+        sync: SyncState { configured: true, last_ok: Some(at(290)), ..SyncState::default() },
         recent: recent(true),
         ..idle()
     })
@@ -72,7 +79,7 @@ pub fn fallback() -> Snapshot {
             CallNow { from: Caller::new("sip:dana@office.example"), ..call(CallState::AwaitingStream, 1, None) },
         ],
         active: 4,
-        transcripts: TranscriptCounts { stored: 41, unsynced: 2, parked: 0, awaiting_recording: 1 },
+        transcripts: TranscriptCounts { stored: 41, unsynced: 2, awaiting_recording: 1, ..TranscriptCounts::default() },
         ..streaming()
     })
 }
@@ -82,11 +89,18 @@ pub fn trouble() -> Snapshot {
     with_lamps(Snapshot {
         calls: Vec::new(),
         active: 0,
-        transcripts: TranscriptCounts { stored: 41, unsynced: 12, parked: 1, awaiting_recording: 0 },
+        transcripts: TranscriptCounts {
+            stored: 41,
+            unsynced: 12,
+            parked: 1,
+            damaged: 1,
+            ..TranscriptCounts::default()
+        },
         sync: SyncState {
             configured: true,
             last_ok: Some(at(86_400)),
             last_error: Some(SyncError { at: at(30), message: "HTTP 503 from https://office.example/calls".into() }),
+            waiting_since: Some(at(9_000)),
         },
         recent: with_first_parked(recent(false)),
         troubles: vec![TroubleCode::SyncFailing, TroubleCode::TranscriptsParked],

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub watchdog: WatchdogCounts,
     pub transcripts: TranscriptCounts,
     pub sync: SyncState,
+    /// What records and audio take; `None` until it was measured.
+    pub storage: Option<Storage>,
     /// Ended calls, the latest first.
     pub recent: Vec<RecentCall>,
     pub audio: AudioUse,
@@ -102,6 +104,20 @@ pub struct TranscriptCounts {
     pub parked: u64,
     /// Ended calls whose record waits for its recording.
     pub awaiting_recording: u64,
+    /// Found damaged since the store was made; set aside, never sent.
+    pub damaged: u64,
+    /// Gone without trace when the store was opened, since the store was made.
+    pub missing: u64,
+}
+
+/// What the box's files take on the disk, in bytes, when it was measured last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// The records, and whatever else lies in the store's directory but the audio.
+    pub records_bytes: u64,
+    pub audio_bytes: u64,
+    /// What could still be written; `None`: the system does not say.
+    pub free_bytes: Option<u64>,
 }
 
 /// How delivery to the office's system goes.
@@ -111,6 +127,8 @@ pub struct SyncState {
     pub configured: bool,
     pub last_ok: Option<Timestamp>,
     pub last_error: Option<SyncError>,
+    /// When the call ended whose record is the first to be delivered; `None`: nothing waits.
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// The last delivery that failed.
@@ -224,6 +242,8 @@ impl Snapshot {
             watchdog,
             transcripts,
             sync,
+            // Files grow and shrink all the time.
+            storage: _,
             recent,
             audio,
             troubles,

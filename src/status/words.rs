@@ -98,9 +98,29 @@ pub const AWAITING_RECORDING: Counted = Counted {
     two: text("שתי שיחות מחכות להקלטה שלהן.", "2 calls wait for their recordings."),
     many: text("{n} שיחות מחכות להקלטה שלהן.", "{n} calls wait for their recordings."),
 };
+pub const DAMAGED: Counted = Counted {
+    one: text(
+        "תמלול אחד נפגע בדיסק ולא יימסר; ספרו על כך למי שמטפל במכשיר.",
+        "One transcript was damaged on the disk and will not be delivered; tell whoever looks after the box.",
+    ),
+    two: text(
+        "שני תמלולים נפגעו בדיסק ולא יימסרו; ספרו על כך למי שמטפל במכשיר.",
+        "2 transcripts were damaged on the disk and will not be delivered; tell whoever looks after the box.",
+    ),
+    many: text(
+        "{n} תמלולים נפגעו בדיסק ולא יימסרו; ספרו על כך למי שמטפל במכשיר.",
+        "{n} transcripts were damaged on the disk and will not be delivered; tell whoever looks after the box.",
+    ),
+};
+/// Followed by when the call of the first in the queue ended.
+pub const WAITING_SINCE: Text = text("מחכים מאז", "Waiting since");
 pub const LAST_DELIVERED: Text = text("נמסר לאחרונה", "Last delivered");
 pub const LAST_FAILURE: Text = text("הכישלון האחרון", "Last failure");
 pub const STORED: Text = text("שמורים במכשיר", "Kept on the box");
+pub const ON_DISK: Text = text("מקום בדיסק", "On the disk");
+pub const RECORDS: Text = text("תמלולים", "transcripts");
+pub const AUDIO: Text = text("קול", "audio");
+pub const FREE: Text = text("פנוי", "free");
 
 pub const LAMPS: Text = text("הנורות על המכשיר", "The lamps on the box");
 

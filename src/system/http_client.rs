@@ -21,7 +21,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::connector::{BoundedConnector, BoxError, Mark};
-use crate::limits::{HTTP_IDLE_MAX, HTTP_IDLE_PER_HOST_MAX, HTTP_REPLY_HEADER_BYTES_MAX};
+use crate::limits::{HTTP_IDLE_MAX, HTTP_IDLE_PER_HOST_MAX, HTTP_REPLY_HEADER_BYTES_MAX, RETRY_AFTER_MAX};
 
 mod connector;
 mod trust;
@@ -222,15 +222,17 @@ async fn read_body(body: Incoming, bytes_max: usize) -> Result<Bytes, BodyFailur
 }
 
 /// How long the answer asks us to wait. A date is measured against the answer's own `Date`, since a box without a
-/// battery may not know the time yet; only without one against our clock. What cannot be read asks for nothing.
+/// battery may not know the time yet; only without one against our clock. What cannot be read asks for nothing, and
+/// neither does a date that our clock alone puts beyond [`RETRY_AFTER_MAX`]: then it is our clock that is wrong.
 pub fn retry_after(headers: &HeaderMap, wall: impl FnOnce() -> Timestamp) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
     let until = http_date(headers.get(header::RETRY_AFTER))?;
-    let now = http_date(headers.get(header::DATE)).unwrap_or_else(wall);
-    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+    let theirs = http_date(headers.get(header::DATE));
+    let pause = Duration::try_from(until.duration_since(theirs.unwrap_or_else(wall))).unwrap_or_default();
+    (theirs.is_some() || pause <= RETRY_AFTER_MAX).then_some(pause)
 }
 
 fn http_date(value: Option<&HeaderValue>) -> Option<Timestamp> {
@@ -382,5 +384,19 @@ mod tests {
         let past = headers(&[("retry-after", "Sun, 22 Nov 2026 08:15:30 GMT")]);
         let now = || "2026-11-22T09:00:00Z".parse().unwrap();
         assert_eq!(retry_after(&past, now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_does_not_turn_a_date_into_a_day_of_waiting() {
+        let alone = headers(&[("retry-after", "Sun, 22 Nov 2026 08:15:30 GMT")]);
+        let at = |wall: &str| retry_after(&alone, || wall.parse().unwrap());
+        assert_eq!(at("1970-01-01T00:00:10Z"), None, "the pause is then our own");
+        assert_eq!(at("2026-11-21T08:15:30Z"), Some(RETRY_AFTER_MAX));
+        assert_eq!(at("2026-11-21T08:15:29Z"), None);
+        assert_eq!(at("2099-01-01T00:00:00Z"), Some(Duration::ZERO));
+        // With its own date beside it, whatever ours is; the outbox bounds it.
+        let dated =
+            headers(&[("retry-after", "Tue, 24 Nov 2026 08:15:00 GMT"), ("date", "Sun, 22 Nov 2026 08:15:00 GMT")]);
+        assert_eq!(retry_after(&dated, || Timestamp::UNIX_EPOCH), Some(2 * RETRY_AFTER_MAX));
     }
 }

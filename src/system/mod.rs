@@ -1,6 +1,7 @@
-//! The machine beneath: time, logs, systemd and outgoing HTTP.
+//! The machine beneath: time, the disk, logs, systemd and outgoing HTTP.
 
 pub mod clock;
+pub mod disk_use;
 pub mod http_client;
 pub mod journal;
 pub mod log;

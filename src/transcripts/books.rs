@@ -88,6 +88,8 @@ pub struct Books {
     outbox: Option<Outbox>,
     /// The record that the outbox has in its hands.
     in_hand: Option<Box<Record>>,
+    /// When the call of the first in the queue ended.
+    oldest_unsynced: Option<Timestamp>,
     recent: RecentCalls,
     is_stopping: bool,
     outputs: VecDeque<Output>,
@@ -113,6 +115,7 @@ impl Books {
             pending,
             outbox: outbox.map(Outbox::new),
             in_hand: None,
+            oldest_unsynced: None,
             recent: RecentCalls::of(&recent),
             is_stopping: false,
             outputs: VecDeque::new(),
@@ -180,6 +183,10 @@ impl Books {
     /// The store answered.
     pub fn handle_loaded(&mut self, next: Next, now: Instant) {
         let Some(outbox) = &mut self.outbox else { return };
+        match &next {
+            Next::Found(found) => self.oldest_unsynced = found.as_ref().map(|stored| stored.record.ended_at),
+            Next::Unavailable => {}
+        }
         let loaded = match next {
             Next::Found(Some(stored)) if let Some(sequence) = stored.sequence => {
                 self.in_hand = Some(Box::new(stored.record));
@@ -255,6 +262,11 @@ impl Books {
     /// How often in a row the upstream has failed.
     pub fn failures(&self) -> u32 {
         self.outbox.as_ref().map_or(0, Outbox::failures)
+    }
+
+    /// Since when the first in the queue waits: the end of its call. `None`: nothing waits, or there is no upstream.
+    pub fn oldest_unsynced(&self) -> Option<Timestamp> {
+        self.oldest_unsynced
     }
 
     /// How many records wait for their recording.
@@ -346,12 +358,19 @@ mod tests {
         assert_eq!(drain(&mut books), [Output::Load]);
         books.handle_loaded(found(*record.clone(), 1), now);
         assert_eq!(drain(&mut books), [Output::Send { sequence: Sequence(1), record: record.clone() }]);
+        assert_eq!(books.oldest_unsynced(), Some(record.ended_at));
         books.handle_sent(Sequence(1), record.clone(), Delivery::Acknowledged, NOON, now);
         let note = Writing::Synced { sequence: Sequence(1), record, at: NOON };
         assert_eq!(drain(&mut books), [write(note.clone(), None)]);
         books.handle_written(note, Written::Durable, now);
         assert_eq!(drain(&mut books), [Output::Load]);
         assert!(books.recent()[0].synced);
+        books.handle_loaded(Next::Unavailable, now);
+        assert!(books.oldest_unsynced().is_some(), "the store did not say otherwise");
+        let (due, _) = books.poll_timeout().expect("the store is asked again");
+        books.handle_timeout(due);
+        books.handle_loaded(Next::Found(None), due);
+        assert_eq!(books.oldest_unsynced(), None);
     }
 
     #[test]

@@ -419,6 +419,7 @@ impl KeeperLoop {
             last_ok: self.last_ok,
             last_error: self.last_error.clone(),
             sync_trouble: self.books.is_in_trouble(),
+            oldest_unsynced: self.books.oldest_unsynced(),
             recent: self.books.recent(),
         };
         self.view.send_if_modified(|known| {

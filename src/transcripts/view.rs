@@ -37,6 +37,8 @@ pub struct KeeperView {
     pub last_error: Option<SyncError>,
     /// The upstream has failed for so long that staff are to be told.
     pub sync_trouble: bool,
+    /// Since when the first in the queue waits for the upstream, if anything does.
+    pub oldest_unsynced: Option<Timestamp>,
     /// The last calls, the newest first: [`RECENT_CALLS_MAX`], and up to [`PARKED_SHOWN_MAX`] older ones that are parked.
     pub recent: Vec<RecentCall>,
 }
