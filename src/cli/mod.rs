@@ -62,8 +62,12 @@ Exit code 0: valid. 1: invalid, with every form of the URL that was tried and wh
 const TRANSCRIPTS_HELP: &str = "\
 Examples (the gateway must be stopped: it holds the store):
   kolbox transcripts list
+  kolbox transcripts list --since 7d --state unsynced,parked
   kolbox transcripts show 01JD7Y3R6N5Q0X2K8M4B9C1DEF
-  kolbox transcripts export > transcripts.ndjson";
+  kolbox transcripts export > transcripts.ndjson
+
+Damaged records are left out and counted; everything else is written. Nothing in the store is changed.
+Exit code 0: all was written. 1: something is missing or damaged.";
 
 /// An office box that answers Twilio calls, streams and transcribes them, and never loses one
 #[derive(Debug, Parser)]

@@ -10,12 +10,18 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use self::filters::Filters;
 use super::{ConfigOption, FAILED, UNUSABLE, complain};
-use crate::transcripts::{
-    State, StoreError, Stored, TranscriptId,
-    read::{ReadError, read},
-    record::NotATranscriptId,
+use crate::{
+    transcripts::{
+        State, StoreError, Stored, TranscriptId,
+        read::{ReadError, read},
+        record::NotATranscriptId,
+    },
+    twilio::sid::CallSid,
 };
+
+mod filters;
 
 /// Read the kept transcripts while the gateway is stopped; one JSON object a line on stdout
 #[derive(Debug, Args)]
@@ -29,21 +35,49 @@ pub struct TranscriptsArguments {
 /// Which transcripts.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Transcripts {
-    /// All that are final, in the order in which they are sent upstream
-    List,
+    /// All that are final, in the order in which they are sent upstream; or those that fit
+    #[command(after_help = LIST_HELP)]
+    List(Filters),
     /// One of them, final or not
+    #[command(after_help = SHOW_HELP)]
     Show {
-        /// As `list` shows it
+        /// As `list` shows it, or its call's CallSid
         id: String,
     },
-    /// All that are final: the same objects that are sent upstream
-    Export,
+    /// The same as `list`, for a file: the objects that are sent upstream
+    #[command(after_help = EXPORT_HELP)]
+    Export(Filters),
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  kolbox transcripts list --since 7d
+  kolbox transcripts list --since 2026-11-22T00:00:00+02:00 --until 2026-11-23T00:00:00+02:00
+  kolbox transcripts list --state unsynced,parked
+  kolbox transcripts list --state awaiting
+  kolbox transcripts list --call CA0123456789abcdef0123456789abcdef";
+
+const SHOW_HELP: &str = "\
+Examples:
+  kolbox transcripts show 01JD7Y3R6N5Q0X2K8M4B9C1DEF
+  kolbox transcripts show CA0123456789abcdef0123456789abcdef";
+
+const EXPORT_HELP: &str = "\
+Examples:
+  kolbox transcripts export > transcripts.ndjson
+  kolbox transcripts export --state synced --until 30d > old.ndjson";
+
+/// What `show` was given.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    Id(TranscriptId),
+    Call(CallSid),
 }
 
 /// What was met besides what was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Met {
-    /// Records that are not final yet, and so were not written.
+    /// Records that fit but are not final yet, and so were not written.
     drafts: usize,
     damaged: usize,
 }
@@ -52,10 +86,12 @@ struct Met {
 #[derive(Debug)]
 enum TranscriptsError {
     Id(NotATranscriptId),
+    /// `--since` is not before `--until`.
+    NoTime,
     Store(StoreError),
     /// The store broke off; what came before was written.
     Read(ReadError),
-    NotFound(TranscriptId),
+    NotFound(Wanted),
     Output(io::Error),
 }
 
@@ -72,10 +108,16 @@ pub fn run(arguments: &TranscriptsArguments) -> ExitCode {
     match write(&store, &arguments.what, BufWriter::new(io::stdout().lock())) {
         Ok(met) => {
             if met.drafts > 0 {
-                anstream::eprintln!("kolbox: {} more still wait for their recording", met.drafts);
+                anstream::eprintln!(
+                    "kolbox: {} more still wait for their recording (--state awaiting shows them)",
+                    met.drafts
+                );
             }
             if met.damaged > 0 {
-                anstream::eprintln!("kolbox: {} more are damaged and cannot be shown", met.damaged);
+                anstream::eprintln!(
+                    "kolbox: {} more are damaged and cannot be shown; all that can be read was written",
+                    met.damaged
+                );
                 return ExitCode::from(FAILED);
             }
             ExitCode::SUCCESS
@@ -84,34 +126,70 @@ pub fn run(arguments: &TranscriptsArguments) -> ExitCode {
         Err(TranscriptsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            ExitCode::from(if matches!(error, TranscriptsError::Id(_)) { UNUSABLE } else { FAILED })
+            let is_usage = matches!(error, TranscriptsError::Id(_) | TranscriptsError::NoTime);
+            ExitCode::from(if is_usage { UNUSABLE } else { FAILED })
         }
     }
 }
 
 /// Writes what is asked for, one JSON object a line.
-fn write(store: &Path, what: &Transcripts, mut out: impl Write) -> Result<Met, TranscriptsError> {
-    let wanted = match what {
-        Transcripts::Show { id } => Some(id.parse().map_err(TranscriptsError::Id)?),
-        Transcripts::List | Transcripts::Export => None,
-    };
+fn write(store: &Path, what: &Transcripts, out: impl Write) -> Result<Met, TranscriptsError> {
+    match what {
+        Transcripts::Show { id } => show(store, wanted(id)?, out),
+        Transcripts::List(filters) | Transcripts::Export(filters) if filters.leave_something() => {
+            list(store, filters, out)
+        }
+        Transcripts::List(_) | Transcripts::Export(_) => Err(TranscriptsError::NoTime),
+    }
+}
+
+fn list(store: &Path, filters: &Filters, mut out: impl Write) -> Result<Met, TranscriptsError> {
     let mut met = Met::default();
     for record in read(store).map_err(TranscriptsError::Store)? {
-        match (record, wanted) {
-            (Ok(stored), Some(id)) if stored.record.id == id => {
+        match record {
+            Ok(stored) if !filters.fit(&stored) => {}
+            Ok(stored) if filters.want(stored.state) => write_line(&mut out, &stored)?,
+            Ok(stored) if stored.state == State::AwaitingRecording && filters.state.is_empty() => met.drafts += 1,
+            Ok(_) => {}
+            // Whether it would have fitted cannot be known.
+            Err(ReadError::Damaged(_)) => met.damaged += 1,
+            Err(error) => return Err(TranscriptsError::Read(error)),
+        }
+    }
+    out.flush().map_err(TranscriptsError::Output)?;
+    Ok(met)
+}
+
+fn show(store: &Path, wanted: Wanted, mut out: impl Write) -> Result<Met, TranscriptsError> {
+    for record in read(store).map_err(TranscriptsError::Store)? {
+        match record {
+            Ok(stored) if wanted.is(&stored) => {
                 write_line(&mut out, &stored)?;
                 out.flush().map_err(TranscriptsError::Output)?;
                 return Ok(Met::default());
             }
-            (Ok(_), Some(_)) => {}
-            (Ok(stored), None) if stored.state == State::AwaitingRecording => met.drafts += 1,
-            (Ok(stored), None) => write_line(&mut out, &stored)?,
-            (Err(ReadError::Damaged(_)), _) => met.damaged += 1,
-            (Err(error), _) => return Err(TranscriptsError::Read(error)),
+            // The one that is wanted may still come.
+            Ok(_) | Err(ReadError::Damaged(_)) => {}
+            Err(error) => return Err(TranscriptsError::Read(error)),
         }
     }
-    out.flush().map_err(TranscriptsError::Output)?;
-    wanted.map_or(Ok(met), |id| Err(TranscriptsError::NotFound(id)))
+    Err(TranscriptsError::NotFound(wanted))
+}
+
+fn wanted(id: &str) -> Result<Wanted, TranscriptsError> {
+    match id.parse() {
+        Ok(call_sid) => Ok(Wanted::Call(call_sid)),
+        Err(_) => id.parse().map(Wanted::Id).map_err(TranscriptsError::Id),
+    }
+}
+
+impl Wanted {
+    fn is(self, stored: &Stored) -> bool {
+        match self {
+            Self::Id(id) => stored.record.id == id,
+            Self::Call(call_sid) => stored.record.call_sid == call_sid,
+        }
+    }
 }
 
 fn write_line(out: &mut impl Write, stored: &Stored) -> Result<(), TranscriptsError> {
@@ -127,7 +205,13 @@ impl fmt::Display for TranscriptsError {
             Self::Id(error) => error.fmt(f),
             Self::Store(_) => f.write_str("the transcripts cannot be read"),
             Self::Read(_) => f.write_str("not all transcripts can be read"),
-            Self::NotFound(id) => write!(f, "no transcript has the id {id}"),
+            Self::NoTime => f.write_str("no call can lie between --since and --until: --since must be the earlier one"),
+            Self::NotFound(Wanted::Id(id)) => {
+                write!(f, "no transcript has the id {id}: `kolbox transcripts list` has all")
+            }
+            Self::NotFound(Wanted::Call(call_sid)) => {
+                write!(f, "no transcript is of the call {call_sid}: `kolbox transcripts list` has all")
+            }
             Self::Output(_) => f.write_str("the output cannot be written"),
         }
     }
@@ -136,7 +220,7 @@ impl fmt::Display for TranscriptsError {
 impl Error for TranscriptsError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Id(_) | Self::NotFound(_) => None,
+            Self::Id(_) | Self::NoTime | Self::NotFound(_) => None,
             Self::Store(error) => Some(error),
             Self::Read(error) => Some(error),
             Self::Output(error) => Some(error),
@@ -146,7 +230,7 @@ impl Error for TranscriptsError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{filters::Standing, *};
     use crate::transcripts::{
         Record, Store,
         record::samples::{at, record},
@@ -161,27 +245,58 @@ mod tests {
         (lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), met)
     }
 
-    #[test]
-    fn final_records_are_written_as_they_are_sent_and_drafts_are_only_counted() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = SledStore::open(directory.path()).unwrap();
+    /// Three final records, one of them synced, and a draft.
+    fn store_at(directory: &Path) {
+        let mut store = SledStore::open(directory).unwrap();
         store.put_draft(&record(9)).unwrap();
         for number in [3, 1, 2] {
             store.put_final(&record(number)).unwrap();
         }
         store.mark_synced(Sequence(2), at("2026-11-22T08:16:00Z")).unwrap();
-        drop(store);
+        store.park(Sequence(3), 422, at("2026-11-22T08:17:00Z")).unwrap();
+    }
 
-        for what in [Transcripts::List, Transcripts::Export] {
+    #[test]
+    fn final_records_are_written_as_they_are_sent_and_drafts_are_only_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        store_at(directory.path());
+        for what in [Transcripts::List(Filters::default()), Transcripts::Export(Filters::default())] {
             let (records, met) = written(directory.path(), &what);
             assert_eq!(records, [record(3), record(1), record(2)]);
             assert_eq!(met, Met { drafts: 1, damaged: 0 });
         }
-        let show = |record: &Record| Transcripts::Show { id: record.id.to_string() };
-        assert_eq!(written(directory.path(), &show(&record(1))).0, [record(1)]);
-        assert_eq!(written(directory.path(), &show(&record(9))).0, [record(9)]);
-        let missing = write(directory.path(), &show(&record(4)), io::sink());
-        assert!(matches!(missing, Err(TranscriptsError::NotFound(id)) if id == record(4).id));
+        let show = |id: String| Transcripts::Show { id };
+        for shown in [record(1), record(9)] {
+            assert_eq!(written(directory.path(), &show(shown.id.to_string())).0, std::slice::from_ref(&shown));
+            assert_eq!(written(directory.path(), &show(shown.call_sid.to_string())).0, [shown]);
+        }
+        let missing = write(directory.path(), &show(record(4).id.to_string()), io::sink());
+        assert!(matches!(missing, Err(TranscriptsError::NotFound(Wanted::Id(id))) if id == record(4).id));
+        let missing = write(directory.path(), &show(record(4).call_sid.to_string()), io::sink());
+        assert!(matches!(missing, Err(TranscriptsError::NotFound(Wanted::Call(_)))));
+    }
+
+    #[test]
+    fn filters_leave_what_fits_and_only_then_are_drafts_told() {
+        let directory = tempfile::tempdir().unwrap();
+        store_at(directory.path());
+        let list = |filters: Filters| {
+            let (records, met) = written(directory.path(), &Transcripts::List(filters));
+            (records, met.drafts)
+        };
+        let state = |state| Filters { state: vec![state], ..Filters::default() };
+        assert_eq!(list(state(Standing::Unsynced)), (vec![record(3)], 0));
+        assert_eq!(list(state(Standing::Synced)), (vec![record(1)], 0));
+        assert_eq!(list(state(Standing::Parked)), (vec![record(2)], 0));
+        assert_eq!(list(state(Standing::Awaiting)), (vec![record(9)], 0));
+        let call = |number| Filters { call: Some(record(number).call_sid), ..Filters::default() };
+        assert_eq!(list(call(2)), (vec![record(2)], 0));
+        assert_eq!(list(call(9)), (vec![], 1), "it is there, and not final");
+        let began = record(1).started_at;
+        let late = Filters { since: Some(began + std::time::Duration::from_secs(1)), ..Filters::default() };
+        assert_eq!(list(late), (vec![], 0));
+        let nothing = Transcripts::Export(Filters { since: Some(began), until: Some(began), ..Filters::default() });
+        assert!(matches!(write(directory.path(), &nothing, io::sink()), Err(TranscriptsError::NoTime)));
     }
 
     #[test]
@@ -189,7 +304,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let show = Transcripts::Show { id: "newest".into() };
         assert!(matches!(write(directory.path(), &show, io::sink()), Err(TranscriptsError::Id(_))));
-        let none = write(directory.path(), &Transcripts::List, io::sink());
+        let none = write(directory.path(), &Transcripts::List(Filters::default()), io::sink());
         assert!(matches!(none, Err(TranscriptsError::Store(StoreError::Missing(_)))));
         assert!(!directory.path().join("records").exists(), "looking makes nothing");
     }

@@ -16,6 +16,8 @@ use super::rest::{Served, plain, serve_with};
 
 /// Transcripts that it keeps; beyond it the answer is 507, and the box has to wait.
 const TRANSCRIPTS_MAX: usize = 100_000;
+/// Arrivals that it remembers, repetitions included; later ones are not listed.
+const ARRIVALS_MAX: usize = 2 * TRANSCRIPTS_MAX;
 
 /// A running upstream.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Desk {
     turned_away: u64,
     repeated: u64,
     transcripts: Vec<Transcript>,
+    /// The keys of all that came with one while it was up.
+    arrivals: Vec<String>,
 }
 
 /// A transcript as it arrived.
@@ -80,6 +84,11 @@ impl Upstream {
         self.shared.desk().transcripts.clone()
     }
 
+    /// The keys of everything that came while it was up, repetitions included, in the order of arrival.
+    pub fn arrivals(&self) -> Vec<String> {
+        self.shared.desk().arrivals.clone()
+    }
+
     /// How many requests were turned away while it was down.
     pub fn turned_away(&self) -> u64 {
         self.shared.desk().turned_away
@@ -118,6 +127,9 @@ impl Shared {
         let (Some(key), Ok(body)) = (header("idempotency-key"), serde_json::from_slice(request.body())) else {
             return plain(StatusCode::UNPROCESSABLE_ENTITY);
         };
+        if desk.arrivals.len() < ARRIVALS_MAX {
+            desk.arrivals.push(key.to_owned());
+        }
         if desk.transcripts.iter().any(|known| known.key == key) {
             desk.repeated += 1;
             return plain(StatusCode::CONFLICT);
@@ -161,5 +173,6 @@ mod tests {
         assert_eq!(status(post("2", "t", "{}")), 201);
         let desk = shared.desk();
         assert_eq!((desk.transcripts.len(), desk.repeated, *shared.count.borrow()), (2, 1, 2));
+        assert_eq!(desk.arrivals, ["1", "1", "2"]);
     }
 }

@@ -204,6 +204,15 @@ impl Serve {
     pub fn kill(self) {
         drop(self);
     }
+
+    /// Ends it as a power cut does; all that it had logged by then.
+    #[track_caller]
+    pub fn kill_and_read(mut self) -> Log {
+        let _ = self.program.child.kill();
+        let (_, lines) = self.program.end();
+        // The last line may be cut off.
+        Log(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
 }
 
 /// All that a gateway logged.
@@ -219,6 +228,11 @@ impl Log {
     /// Its plain messages.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|line| line["message"].as_str())
+    }
+
+    /// All lines of this event.
+    pub fn events<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.0.iter().filter(move |line| line["event"] == event)
     }
 
     /// The first line of this event in a call.
