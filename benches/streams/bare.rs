@@ -1,7 +1,7 @@
 //! The least that anybody could call a media server: TLS, a WebSocket, serde_json into a struct, base64, and no more.
 //!
-//! It runs in a process of its own (this bench's program, asked for by a hidden argument), with as many threads as the box
-//! and with the box's own TLS, so that the same cipher is compared.
+//! It runs in a process of its own (this bench's program, asked for by a hidden argument), with as many threads as the box,
+//! its TLS, so that the same cipher is compared, and its buffers: tungstenite's own of 128 KiB are cleared at every read.
 
 use std::{
     env,
@@ -14,11 +14,14 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::StreamExt;
-use kolbox::{config::Config, server::tls};
+use kolbox::{config::Config, limits::WS_BUFFER_BYTES, server::tls};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::{accept_async, tungstenite::Message};
+use tokio_tungstenite::{
+    accept_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
 
 /// The hidden argument.
 pub const ARGUMENT: &str = "--bare-server";
@@ -98,7 +101,8 @@ pub fn serve() -> Result<(), Box<dyn Error>> {
 
 async fn converse(acceptor: TlsAcceptor, stream: TcpStream) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let Ok(mut socket) = accept_async(stream).await else { return };
+    let buffers = WebSocketConfig::default().read_buffer_size(WS_BUFFER_BYTES).write_buffer_size(WS_BUFFER_BYTES);
+    let Ok(mut socket) = accept_async_with_config(stream, Some(buffers)).await else { return };
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };
         let plain: Plain = serde_json::from_str(&text).expect("Twilio's message");

@@ -1,8 +1,8 @@
 //! Two ways to do the same, timed in turns in one run: only their ratio means anything on a machine that does other work.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::figures;
+use super::process::thread_cpu_time;
 
 /// What one way took, per turn, in each round.
 #[derive(Debug, Default)]
@@ -22,25 +22,26 @@ impl Timed {
     }
 }
 
-/// How long `turns` turns take.
-pub fn time(turns: u32, mut turn: impl FnMut(u32)) -> (Duration, u32) {
-    let begin = Instant::now();
+/// How long `turns` turns keep this thread on the CPU: what the machine does meanwhile is not in it.
+pub fn time(turns: u32, mut turn: impl FnMut(u32)) -> Duration {
+    let begin = thread_cpu_time().expect("the kernel counts a thread's time");
     (0..turns).for_each(&mut turn);
-    (begin.elapsed(), turns)
+    thread_cpu_time().expect("as before") - begin
 }
 
 /// Prints both, and the median of the rounds' ratios beside the most that it may be. Whether it is no more than that.
 pub fn tell(ours: (&str, &Timed), baseline: (&str, &Timed), ratio_max: f64) -> bool {
-    let ratios = ours.1.nanoseconds.iter().zip(&baseline.1.nanoseconds).map(|(ours, baseline)| ours / baseline);
-    let ratio = median(ratios.collect());
+    let ratio = ratio(ours.1, baseline.1);
     println!("{:9.0} ns  {}", ours.1.median(), ours.0);
     println!("{:9.0} ns  {}", baseline.1.median(), baseline.0);
-    println!(
-        "ratio {} (at most {ratio_max}; median of {} rounds)",
-        figures::ratio(ratio, 1.0),
-        ours.1.nanoseconds.len()
-    );
+    println!("ratio {ratio:.2} (at most {ratio_max}; median of {} rounds)", ours.1.nanoseconds.len());
     ratio <= ratio_max
+}
+
+/// The median of the rounds' ratios.
+pub fn ratio(ours: &Timed, baseline: &Timed) -> f64 {
+    let rounds = ours.nanoseconds.iter().zip(&baseline.nanoseconds);
+    median(rounds.map(|(ours, baseline)| ours / baseline).collect())
 }
 
 pub fn median(mut values: Vec<f64>) -> f64 {
