@@ -11,31 +11,43 @@ use kolbox::{
     limits::CALLS_MAX,
     simulator::{faults::Faults, phone_call::PhoneCall, report::Outcome},
 };
-use support::world::{Network, PlannedCall, Scenario, World, caller, plan, run};
+use support::world::{
+    Network, PlannedCall, Scenario, World, caller,
+    coverage::{self, Met},
+    plan, run,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SEEDS: u64 = 2_000;
 
-fn assert_kept(scenario: &Scenario) {
-    if let Some(broken) = run(scenario, false).broken {
+fn assert_kept(scenario: &Scenario) -> Met {
+    let played = run(scenario, false);
+    if let Some(broken) = played.broken {
         let log = run(scenario, true).log;
         let last: Vec<_> = log.iter().rev().take(60).rev().map(String::as_str).collect();
         panic!("{broken}\n{scenario}\nthe last events:\n{}", last.join("\n"));
     }
+    played.met
 }
 
 #[test]
 fn no_call_and_no_record_is_lost_and_no_caller_waits_beyond_the_bound() {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                for seed in (thread..SEEDS).step_by(usize::try_from(threads).expect("few")) {
-                    assert_kept(&Scenario::of_seed(seed));
-                }
-            });
-        }
+    let met = std::thread::scope(|scope| {
+        let play = |thread: u64| {
+            let mut met = Met::new();
+            for seed in (thread..SEEDS).step_by(usize::try_from(threads).expect("few")) {
+                met.extend(assert_kept(&Scenario::of_seed(seed)));
+            }
+            met
+        };
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || play(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("every rule holds")).collect()
     });
+    let (missing, refuted) = coverage::gaps(&met);
+    let unexpected: Vec<_> = missing.into_iter().filter(|pair| !coverage::is_rare(*pair)).collect();
+    assert!(unexpected.is_empty(), "never met: {unexpected:?}");
+    assert!(refuted.is_empty(), "argued away, and met: {refuted:?}");
 }
 
 #[test]
@@ -46,7 +58,7 @@ fn a_healthy_call_is_never_redirected() {
         let mut call = |number| {
             let speech = Duration::from_millis(random.u64(500..40_000));
             let at = Duration::from_millis(random.u64(0..5_000));
-            PlannedCall { at, plan: plan(number, caller(speech, 90 * SECOND), Faults::default(), random.bool()) }
+            PlannedCall::new(at, plan(number, caller(speech, 90 * SECOND), Faults::default(), random.bool()))
         };
         let calls = (1..=4).map(&mut call).collect();
         let scenario = Scenario { seed, calls, faults: Vec::new(), network };

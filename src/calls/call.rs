@@ -52,6 +52,20 @@ pub(super) enum Phase {
     Ending,
 }
 
+impl Phase {
+    /// The column of the table at the head of [`super`].
+    pub(super) fn column(self) -> &'static str {
+        match self {
+            Self::Awaiting => "Await",
+            Self::Streaming => "Strm",
+            Self::StreamOver => "Over",
+            Self::FallingBack => "Fall",
+            Self::Recording => "Rec",
+            Self::Ending => "End",
+        }
+    }
+}
+
 /// The latest stream that was accepted for a call.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
@@ -100,6 +114,8 @@ pub struct Call {
     pub(super) stop_unexplained: bool,
     /// The recorder was seen at work since the latest `<Record>`.
     pub(super) recording_seen: bool,
+    /// A redirect was given up, which is counted once.
+    pub(super) given_up: bool,
     /// A look-up that is under way, and when its result counts as lost.
     pub(super) look_up: Option<(AttemptId, Instant)>,
     pub(super) attempts: u32,
@@ -173,6 +189,7 @@ impl Call {
             recorder_by_webhook: false,
             stop_unexplained: false,
             recording_seen: false,
+            given_up: false,
             look_up: None,
             attempts: 0,
             deferred: heapless::Vec::new(),

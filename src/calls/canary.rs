@@ -1,5 +1,5 @@
 //! Deliberate mistakes, for the one test that shows that the simulation would notice them. None of this is in a box:
-//! without the feature `canaries` the question is a constant.
+//! in a release build without the feature `canaries` the question is a constant.
 
 /// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,13 @@ pub enum Canary {
     JournalNotWritten,
     /// A silent socket is closed, and nothing is redirected.
     CloseWithoutRedirect,
+    /// A newer stream of the same call is welcome, and the older one goes on being the one that counts.
+    TakeOverIgnored,
 }
 
 impl Canary {
     /// Every one of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WatchdogOff,
         Self::DeadlineNotRearmed,
         Self::RedirectTwice,
@@ -39,28 +41,29 @@ impl Canary {
         Self::StreamEndedHangsUp,
         Self::JournalNotWritten,
         Self::CloseWithoutRedirect,
+        Self::TakeOverIgnored,
     ];
 }
 
-#[cfg(feature = "canaries")]
+#[cfg(any(debug_assertions, feature = "canaries"))]
 thread_local! {
     static SINGING: std::cell::Cell<Option<Canary>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether this mistake is to be made now.
-#[cfg(feature = "canaries")]
+#[cfg(any(debug_assertions, feature = "canaries"))]
 pub(crate) fn sings(canary: Canary) -> bool {
     SINGING.get() == Some(canary)
 }
 
 /// Whether this mistake is to be made now: never.
-#[cfg(not(feature = "canaries"))]
+#[cfg(not(any(debug_assertions, feature = "canaries")))]
 pub(crate) const fn sings(_: Canary) -> bool {
     false
 }
 
 /// Runs something on this thread with a box that makes this mistake.
-#[cfg(feature = "canaries")]
+#[cfg(any(debug_assertions, feature = "canaries"))]
 pub fn with<T>(canary: Canary, run: impl FnOnce() -> T) -> T {
     let before = SINGING.replace(Some(canary));
     let result = run();

@@ -22,10 +22,10 @@
 //! | `StreamClosed` | – | → Await if answered anew, else → Over: look after 2 s, none after a goodbye | · | · | · | · |
 //! | `RedirectAnswered`: accepted | · | · | · | → Rec | · | · |
 //! | 21220, the call is over | *over* | *over* | *over* | *over* | *over* | · |
-//! | time-out, 429, 5xx, 401 | · | · | · | try again later, close a silent socket | → Fall if a `stop` passed for acceptance and it was refused | · |
+//! | time-out, 429, 5xx, 401 | · | · | · | try again later, close a silent socket, ask in 30 s | → Fall if a `stop` passed for acceptance and it was refused | · |
 //! | refused, 404 | · | · | · | once more without prompts; then given up, ask in 30 s | as above | · |
 //! | `CallLookedUp`: final status | · | · | *over* | *over* | *over* | *over* |
-//! | in progress, nothing recorded | · | · | → Fall, the second time at most | given up: ask in 30 s | → Fall, the second time at most | → Fall if no recorder was at work |
+//! | in progress, nothing recorded | · | · | → Fall, the second time at most | → Fall if it was given up, else ask again | → Fall, the second time at most | → Fall if no recorder was at work |
 //! | recorded; not known; no answer | · | · | ask again | ask again | ask again | ask again; not known: *over* |
 //! | deadline of the watchdog | → Fall | silent → Fall, else look again | → Fall | – | – | – |
 //! | next try, or its answer overdue | – | – | – | heard since → Strm, else the try goes out | as a time-out | – |

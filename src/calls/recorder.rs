@@ -143,9 +143,10 @@ impl Call {
         }
         let given_up = verdict == Verdict::GivenUp;
         if given_up {
-            context.tally.failed += 1;
-            self.timers.ask_at = Some(context.now + QUIET_MAX);
+            context.tally.failed += u64::from(!std::mem::replace(&mut self.given_up, true));
         }
+        // Also while tries go on: if none of their answers comes in time, none of them says that the call is over.
+        self.timers.ask_at.get_or_insert(context.now + QUIET_MAX);
         context.outputs.push_back(Output::Report(Report::RedirectFailed {
             call_sid: self.call_sid,
             stream_sid: self.stream_sid(),
@@ -320,9 +321,12 @@ impl Call {
         self.timers.ask_at.get_or_insert(context.now);
     }
 
+    /// Not while tries go on. But after they were given up: REST works, if it could say that the call is in progress, and
+    /// a caller is in silence.
     fn may_be_redirected_again(&self) -> bool {
-        let given_up = self.redirect.as_ref().is_some_and(Redirect::is_given_up);
-        !self.recording_seen && !given_up && self.recorders_given < RECORDERS_MAX
+        let goes_on = self.redirect.as_ref().is_some_and(|redirect| !redirect.is_given_up());
+        let goes_on = goes_on && self.phase == Phase::FallingBack;
+        !goes_on && !self.recording_seen && self.recorders_given < RECORDERS_MAX
     }
 
     /// Twilio says that the call is in progress, and it has neither stream nor recording.

@@ -40,6 +40,9 @@ impl Call {
     /// Believes a `start`: its media count from now on, and an older stream's no longer.
     pub(super) fn accept_stream(&mut self, claim: &StartClaim, key: StreamKey, context: &mut Context<'_>) {
         self.earlier_media |= self.last_heard(context.pulses).is_some();
+        if sings(Canary::TakeOverIgnored) && self.open_socket().is_some() {
+            return context.outputs.push_back(Output::AcceptStream { socket: claim.socket, stream: key });
+        }
         if let Some(older) = self.stream.take().filter(|stream| stream.open) {
             context.outputs.push_back(Output::CloseStream { socket: older.socket });
         }

@@ -47,6 +47,18 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
         if call.plan.faults.stream != StreamFault::None {
             with(&|it| it.calls[index].plan.faults.stream = StreamFault::None);
         }
+        if call.stream_refused {
+            with(&|it| it.calls[index].stream_refused = false);
+        }
+        if call.recording_fails {
+            with(&|it| it.calls[index].recording_fails = false);
+        }
+        if !call.plan.faults.rest_refusals.is_empty() {
+            with(&|it| it.calls[index].plan.faults.rest_refusals.clear());
+        }
+        if !call.plan.faults.rest_delay.is_zero() {
+            with(&|it| it.calls[index].plan.faults.rest_delay = Duration::ZERO);
+        }
         if call.plan.faults.callbacks_twice {
             with(&|it| it.calls[index].plan.faults.callbacks_twice = false);
         }

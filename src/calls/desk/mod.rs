@@ -187,6 +187,11 @@ impl Desk {
         }
     }
 
+    /// Where each call stands: the column of the table at the head of [`crate::calls`].
+    pub fn columns(&self) -> impl Iterator<Item = (CallKey, CallSid, &'static str)> {
+        self.registry.calls().map(|call| (call.key, call.call_sid, call.phase.column()))
+    }
+
     /// Whether no call would be left in silence if the box stopped now.
     pub fn is_drained(&self) -> bool {
         self.registry.calls().all(|call| match call.phase {

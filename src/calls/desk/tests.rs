@@ -400,6 +400,39 @@ fn a_redirect_that_is_given_up_is_counted_shown_and_the_call_asked_for() {
 }
 
 #[test]
+fn a_redirect_that_was_given_up_is_tried_anew_when_twilio_knows_the_call_after_all_and_counts_once() {
+    let mut world = World::new();
+    world.voice(1);
+    let (_, mut attempt, _) = World::redirect(&world.advance_to(8 * SECOND));
+    for round in 1..4 {
+        world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::NotFound });
+        assert_eq!(world.desk.view().failed, 1);
+        let (_, look_up) = World::look_up(&world.advance_to(8 * SECOND + round * 30 * SECOND));
+        let outcome = CallLookup::Found { status: CallStatus::InProgress, has_recording: false };
+        let outputs = world.handle(Event::CallLookedUp { attempt: look_up, outcome });
+        let outputs: Vec<_> = outputs.into_iter().map(|output| (Duration::ZERO, output)).collect();
+        (_, attempt, _) = World::redirect(&outputs);
+    }
+}
+
+#[test]
+fn a_call_that_is_over_ends_though_no_answer_to_a_redirect_comes_in_time() {
+    let mut world = World::new();
+    world.voice(1);
+    let (_, attempt, _) = World::redirect(&world.advance_to(8 * SECOND));
+    world.handle(Event::RedirectAnswered { attempt, outcome: UpdateOutcome::TimedOut });
+    let (_, attempt) = World::look_up(&world.advance_to(40 * SECOND));
+    let outcome = CallLookup::Found { status: CallStatus::InProgress, has_recording: false };
+    let outputs = world.handle(Event::CallLookedUp { attempt, outcome });
+    assert!(outputs.is_empty(), "tries go on: {outputs:?}");
+    let (_, attempt) = World::look_up(&world.advance_to(80 * SECOND));
+    let outcome = CallLookup::Found { status: CallStatus::Completed, has_recording: false };
+    let outputs = world.handle(Event::CallLookedUp { attempt, outcome });
+    assert_eq!(record(&outputs).cause, EndCause::LookedUp(CallStatus::Completed));
+    assert_eq!(world.held(), 0);
+}
+
+#[test]
 fn the_65th_call_meets_the_recorder_and_takes_no_streams_place() {
     let mut world = World::new();
     for number in 0..CALLS_MAX as u128 {

@@ -2,14 +2,14 @@
 //! joined by a network that delays, repeats and loses, over a disk that forgets, all from one seed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use kolbox::{
-    calls::{AttemptId, EndedCall, SocketId},
+    calls::{AttemptId, EndedCall, RequestId, SocketId},
     simulator::{
         account::{Account, ApiReply, ApiRequest, Verdict},
         phone_call::{PhoneCall, Ticket, WebhookReply},
@@ -22,19 +22,28 @@ use kolbox::{
     },
 };
 
+pub mod bound;
+mod chance;
+pub mod coverage;
+mod desk;
 mod fault;
 mod gateway;
+mod ledger;
 mod model;
 mod office;
 mod run;
 mod scenario;
+mod sockets;
 mod twilio;
 
-pub use fault::{Fault, Network, RestFate, UpstreamFate, Window};
+pub use chance::random_plan;
+pub use fault::{Deaf, DiskFate, Fault, Network, RestFate, RestTrouble, UpstreamFate, Window};
 use gateway::TheBox;
+use ledger::Ledger;
 use office::{Disk, Upstream};
 pub use run::{Broken, CallResult, Run, run};
-pub use scenario::{PlannedCall, Scenario, caller, plan, random_plan};
+pub use scenario::{BIN, PlannedCall, Scenario, caller, plan};
+use twilio::Post;
 
 pub const HOST: &str = "gw.example.co.il";
 const AUTH_TOKEN: &str = "a-token-of-the-simulation";
@@ -58,20 +67,39 @@ enum Arrival {
         life: u32,
     },
     Webhook {
-        call: usize,
-        ticket: Ticket,
+        post: Post,
         url: String,
         form: Vec<(String, String)>,
     },
+    /// Twilio waits no longer for an answer.
+    NotAnswered {
+        post: Post,
+        url: String,
+        form: Vec<(String, String)>,
+    },
+    /// The box's server waits no longer for the desk's.
+    AnswerDue {
+        life: u32,
+        request: RequestId,
+    },
     Reply {
+        post: Post,
+        reply: WebhookReply,
+    },
+    BinAnswers {
         call: usize,
         ticket: Ticket,
-        reply: WebhookReply,
+        url: String,
+    },
+    PromptAtBox {
+        call: usize,
+        ticket: Ticket,
+        name: String,
     },
     Prompt {
         call: usize,
         ticket: Ticket,
-        length: Duration,
+        length: Result<Duration, u32>,
     },
     SocketAtBox {
         call: usize,
@@ -107,7 +135,6 @@ enum Arrival {
         order: kolbox::server::desk_port::SocketOrder,
     },
     Redirect {
-        life: u32,
         number: u64,
         call_sid: CallSid,
         twiml: String,
@@ -180,7 +207,9 @@ pub struct World {
     pub steps: u64,
     pub log: VecDeque<String>,
     /// How often each event met a call in each state.
-    pub met: BTreeMap<(&'static str, &'static str), u64>,
+    pub met: coverage::Met,
+    /// Calls that were served by the bins at Twilio.
+    pub bins_met: BTreeSet<usize>,
     /// What was seen to be wrong on the way: the rule, the call, and what.
     pub broken: Option<(&'static str, Option<CallSid>, String)>,
     /// Whether lines are written.
@@ -197,6 +226,19 @@ pub struct World {
     next: u64,
     by_sid: BTreeMap<CallSid, usize>,
     redirects: BTreeMap<u64, (u32, AttemptId)>,
+    /// How late REST answers these.
+    answers_late: BTreeMap<u64, Duration>,
+    /// The try of each webhook that Twilio waits for.
+    posts: BTreeMap<(usize, Ticket), Post>,
+    /// Calls whose media connections are refused.
+    refused: BTreeSet<CallSid>,
+    /// Calls whose recordings come to nothing.
+    unrecorded: BTreeSet<CallSid>,
+    /// By the number of the call.
+    sids: Vec<CallSid>,
+    ledger: Ledger,
+    /// The number of writes that fills the disk.
+    disk_full_at: u64,
 }
 
 impl World {
@@ -216,6 +258,7 @@ impl World {
             steps: 0,
             log: VecDeque::new(),
             met: BTreeMap::new(),
+            bins_met: BTreeSet::new(),
             broken: None,
             watched,
             running: None,
@@ -230,14 +273,17 @@ impl World {
             next: 0,
             by_sid: BTreeMap::new(),
             redirects: BTreeMap::new(),
+            answers_late: BTreeMap::new(),
+            posts: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
+            sids: Vec::new(),
+            ledger: Ledger::default(),
+            disk_full_at: 0,
         };
         for fault in &faults {
-            if let Fault::Killed { at, .. }
-            | Fault::Restarted { at, .. }
-            | Fault::SocketsReset { at }
-            | Fault::ClockSet { at, .. } = fault
-            {
-                world.at(start + *at, Arrival::Fault(fault.clone()));
+            if let Some(at) = fault.moment() {
+                world.at(start + at, Arrival::Fault(fault.clone()));
             }
         }
         world.faults = faults;
@@ -248,6 +294,18 @@ impl World {
     /// A call will be placed so long after the start.
     pub fn place(&mut self, at: Duration, plan: Plan) {
         self.at(self.start + at, Arrival::Placed(Box::new(plan)));
+    }
+
+    /// A call of a scenario, and what goes wrong with it alone.
+    pub fn plan(&mut self, planned: &PlannedCall) {
+        let call_sid = planned.plan.parties.call_sid;
+        if planned.stream_refused {
+            self.refused.insert(call_sid);
+        }
+        if planned.recording_fails {
+            self.unrecorded.insert(call_sid);
+        }
+        self.place(planned.at, planned.plan.clone());
     }
 
     /// Lets everything happen until nothing is left to happen, `until` has come, or something is broken.
@@ -306,6 +364,7 @@ impl World {
             Arrival::Placed(plan) => {
                 let index = self.calls.len();
                 self.by_sid.insert(plan.parties.call_sid, index);
+                self.sids.push(plan.parties.call_sid);
                 self.placed_at.insert(index, now);
                 self.calls.push(PhoneCall::new(*plan, now));
                 self.obey(index);
@@ -314,13 +373,13 @@ impl World {
             Arrival::Back => self.start_box(),
             Arrival::Stopped { life } if life == self.life => self.stop_box(),
             Arrival::Stopped { .. } => {}
-            Arrival::Webhook { call, ticket, url, form } => self.webhook(call, ticket, &url, &form),
-            Arrival::Reply { call, ticket, reply } => {
-                self.calls[call].handle_reply(ticket, reply, now);
-                self.obey(call);
-            }
+            Arrival::Webhook { post, url, form } => self.webhook(post, &url, &form),
+            Arrival::NotAnswered { post, url, form } => self.webhook_not_answered(post, url, form),
+            Arrival::Reply { post, reply } => self.reply_at_twilio(post, reply),
+            Arrival::BinAnswers { call, ticket, url } => self.bin_answers(call, ticket, &url),
+            Arrival::PromptAtBox { call, ticket, name } => self.prompt_at_box(call, ticket, &name),
             Arrival::Prompt { call, ticket, length } => {
-                self.calls[call].handle_prompt(ticket, Ok(length), now);
+                self.calls[call].handle_prompt(ticket, length, now);
                 self.obey(call);
             }
             Arrival::SocketAtBox { call, ticket } => self.open_socket(call, ticket),
@@ -340,11 +399,8 @@ impl World {
                 self.calls[call].handle_socket_closed(ticket, code, now);
                 self.obey(call);
             }
-            Arrival::Redirect { life, number, call_sid, twiml, fate } => {
-                // A connection that broke with the box may still have brought the request.
-                let _ = life;
-                self.redirect(number, call_sid, twiml, fate);
-            }
+            // A connection that broke with the box may still have brought the request.
+            Arrival::Redirect { number, call_sid, twiml, fate } => self.redirect(number, call_sid, twiml, fate),
             arrival => self.arrive_at_box(arrival),
         }
     }
@@ -355,8 +411,14 @@ impl World {
         match *fault {
             Fault::Killed { back_after, .. } => self.kill_box(back_after),
             Fault::Restarted { .. } => self.drain_box(),
+            Fault::SecondSignal { .. } => self.end_at_once(),
             Fault::SocketsReset { .. } => self.reset_sockets(),
+            Fault::HalfOpen { deaf, .. } => self.deafen_sockets(deaf),
+            Fault::Reconnected { .. } => self.reconnect_sockets(),
             Fault::ClockSet { by_s, .. } => self.clock_set_s += by_s,
+            Fault::Disk { fate: DiskFate::Fills { room }, .. } => {
+                self.disk_full_at = self.disk.writes + u64::from(room)
+            }
             _ => {}
         }
     }
@@ -366,14 +428,30 @@ impl World {
     }
 
     fn rest_fate(&mut self) -> RestFate {
+        const SLOW_MS_MAX: u64 = 12_000;
         let at = self.since_start();
-        let percent = self.faults.iter().find_map(|fault| match fault {
-            Fault::Rest { window, percent } if window.holds(at) => Some(*percent),
+        let trouble = self.faults.iter().find_map(|fault| match fault {
+            Fault::Rest { window, percent, trouble } if window.holds(at) => Some((*percent, *trouble)),
             _ => None,
         });
-        let failing = percent.is_some_and(|percent| self.random.u32(0..100) < percent);
-        let fates = [RestFate::Unreachable, RestFate::Unavailable, RestFate::Throttled, RestFate::AnswerLost];
-        if failing { fates[self.random.usize(0..fates.len())] } else { RestFate::Served }
+        let Some((_, trouble)) = trouble.filter(|(percent, _)| self.random.u32(0..100) < *percent) else {
+            return RestFate::Served;
+        };
+        let fails = [RestFate::Unreachable, RestFate::Unavailable, RestFate::Throttled, RestFate::AnswerLost];
+        match trouble {
+            RestTrouble::Fails => fails[self.random.usize(0..fails.len())],
+            RestTrouble::Unauthorized => RestFate::Unauthorized,
+            RestTrouble::NotFound => RestFate::NotFound,
+            RestTrouble::Slow => {
+                let late = Duration::from_millis(self.random.u64(0..SLOW_MS_MAX));
+                if self.random.bool() { RestFate::AnsweredLate(late) } else { RestFate::CarriedOutLate(late) }
+            }
+        }
+    }
+
+    /// How much later than others a request is carried out.
+    fn rest_delay(&self, fate: RestFate) -> Duration {
+        if let RestFate::CarriedOutLate(late) = fate { late } else { Duration::ZERO }
     }
 
     fn upstream_fate(&self) -> Option<UpstreamFate> {
@@ -384,9 +462,16 @@ impl World {
         })
     }
 
-    fn disk_refuses(&self) -> bool {
+    fn disk_fate(&self) -> Option<DiskFate> {
         let at = self.since_start();
-        self.faults.iter().any(|fault| matches!(fault, Fault::DiskRefuses(window) if window.holds(at)))
+        self.faults.iter().find_map(|fault| match fault {
+            Fault::Disk { window, fate } if window.holds(at) => Some(*fate),
+            _ => None,
+        })
+    }
+
+    fn call_sid(&self, call: usize) -> CallSid {
+        self.sids[call]
     }
 
     /// How long something is on its way from now on.

@@ -5,27 +5,32 @@ use std::time::Duration;
 
 use kolbox::{
     simulator::{
-        faults::StreamFault,
         phone_call::PhoneCall,
         report::{Ending, Met, Outcome},
     },
     twilio::sid::CallSid,
 };
 
-use super::{Broken, CallResult, Fault, Scenario, World};
+use super::{
+    Broken, CallResult, DiskFate, Fault, PlannedCall, RestTrouble, Scenario, Window, World,
+    bound::{Cause, NO_MEDIA},
+};
 
-/// The deadline of a stream that does not come, after the greeting: what is left of `start_timeout`, but 3 s at least; and
-/// of media that stop: `no_media_timeout`. The longest of them.
-const DEADLINE_MAX: Duration = Duration::from_secs(6);
-/// Messages one after the other between the deadline and the recorder's prompt: journal, redirect, the document's prompt;
-/// or the stream's last frame, its end, Twilio's question and its answer.
-const MESSAGES_MAX: u32 = 8;
-/// Behind the end of an outage of REST: an answer that is waited for, and a pause between tries.
+/// Behind the end of an outage: an answer that is waited for, and the pause between tries.
 const RETRY_MAX: Duration = Duration::from_secs(17);
+/// After 401 and 404, after a redirect that was given up, and where a call that nothing is heard of is asked for.
+const ASK_MAX: Duration = Duration::from_secs(30);
+/// A webhook that is lost is waited for this long before the bin is asked.
+const WEBHOOK_MAX: Duration = Duration::from_secs(15);
+/// A caller in the recorder, as the box believes, is asked for after the prompt and this.
+const RECORDER_SIGN_MAX: Duration = Duration::from_secs(20);
+/// A caller's patience.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// From an answer to the disk: several groups one after the other.
 const TO_DISK_MAX: Duration = Duration::from_secs(1);
-/// The journal is waited for, and clocks tick.
-const SLACK: Duration = Duration::from_millis(250);
+/// The same where the disk is slow.
+const TO_SLOW_DISK_MAX: Duration = Duration::from_secs(120);
+const SECOND: Duration = Duration::from_secs(1);
 
 impl World {
     /// What is wrong with the world at rest; calls that were hit by something that nobody can make good are excused where
@@ -48,22 +53,11 @@ impl World {
 
     /// Every call that the box took has one record, at the upstream once, in order.
     fn records_are_right(&self) -> Option<Broken> {
-        let is = |wanted: fn(&Fault) -> bool| self.faults.iter().any(wanted);
-        let was_refused = is(|fault| matches!(fault, Fault::DiskRefuses(_)));
-        let was_ended = is(|fault| matches!(fault, Fault::Killed { .. } | Fault::Restarted { .. }));
-        // What was answered a moment before the plug was pulled may not have reached the disk.
-        let killed_at = self.faults.iter().find_map(|fault| match fault {
-            Fault::Killed { at, .. } => Some(*at),
-            _ => None,
-        });
-        let is_safe = |answered: &Duration| {
-            let too_late = killed_at.is_some_and(|at| (at.saturating_sub(TO_DISK_MAX)..=at).contains(answered));
-            !(too_late || was_ended && was_refused)
-        };
         for call in &self.calls {
             let call_sid = sid(call);
             let records = self.disk.records.values().filter(|(record, _)| record.call_sid == call_sid).count();
-            let must = self.disk.known.contains(&call_sid) || self.answered.get(&call_sid).is_some_and(is_safe);
+            let must = self.disk.known.contains(&call_sid)
+                || self.answered.contains_key(&call_sid) && self.is_journaled(call_sid);
             if records > 1 || (must && records == 0) {
                 let what = format!("{records} records of a call that was answered");
                 return Some(Broken { rule: "one record", call: Some(call_sid), what });
@@ -78,39 +72,72 @@ impl World {
         None
     }
 
+    /// Whether the disk must know of this call. What was answered a moment before the plug was pulled may not have reached
+    /// it, nor what it refused before the box ended.
+    fn is_journaled(&self, call_sid: CallSid) -> bool {
+        let is = |wanted: fn(&Fault) -> bool| self.faults.iter().any(wanted);
+        let was_refused =
+            is(|fault| matches!(fault, Fault::Disk { fate: DiskFate::Refuses | DiskFate::Fills { .. }, .. }));
+        let was_slow = is(|fault| matches!(fault, Fault::Disk { fate: DiskFate::Slow, .. }));
+        let to_disk_max = if was_slow { TO_SLOW_DISK_MAX } else { TO_DISK_MAX };
+        let Some(answered) = self.answered.get(&call_sid) else { return true };
+        let ended = |away: &Window| (away.from.saturating_sub(to_disk_max)..=away.from).contains(answered);
+        !(self.away.iter().any(ended) || !self.away.is_empty() && was_refused)
+    }
+
     fn calls_are_right(&self, scenario: &Scenario) -> Option<Broken> {
-        for index in 0..self.calls.len() {
-            let call = &self.calls[index];
+        for (index, call) in self.calls.iter().enumerate() {
             let report = call.report();
-            let Some(planned) = scenario.calls.iter().find(|it| it.plan.parties.call_sid == report.call_sid) else {
-                continue;
-            };
-            if self.had_no_box(index) {
-                continue;
-            }
+            let Some(planned) = scenario.planned(report.call_sid) else { continue };
             let broken = |rule, what: String| {
                 Some(Broken { rule, call: Some(report.call_sid), what: format!("{what}: {report}") })
             };
             let left_early = matches!(report.ending, Some(Ending::CallerLeft));
             let said_nothing = planned.plan.caller.speech.is_empty();
+            let hung_up = report.ending == Some(Ending::HungUp);
             let no_message = report.outcome == Outcome::NoMessage && !left_early && !said_nothing;
-            let lost = report.outcome == Outcome::Lost && !(said_nothing && report.ending == Some(Ending::HungUp));
-            if lost || no_message {
+            let lost = report.outcome == Outcome::Lost && !(hung_up && (said_nothing || planned.pauses));
+            let bound = self.silence_max(index, planned);
+            let excused = !self.has_net(index, planned) || bound >= PATIENCE;
+            if (lost || no_message) && !excused {
                 return broken("a call was lost", format!("{:?}", report.outcome));
             }
-            let bound = self.silence_max(index);
-            if report.longest_silence > bound {
+            if report.longest_silence > bound && !excused {
                 return broken("silence", format!("{:?} of at most {bound:?}", report.longest_silence));
             }
-            if scenario.faults.is_empty() && report.rest_updates > 1 {
+            let alone = self.cause(index, planned, scenario) != Cause::Several;
+            if alone && report.rest_updates > 1 {
                 return broken("redirected twice", format!("{} updates", report.rest_updates));
             }
-            let healthy = planned.plan.faults.stream == StreamFault::None && scenario.faults.is_empty();
-            if healthy && report.rest_updates > 0 {
+            if alone
+                && Cause::of(planned.plan.faults.stream, planned.stream_refused) == Cause::NoFault
+                && report.rest_updates > 0
+            {
                 return broken("a healthy call was disturbed", format!("{} updates", report.rest_updates));
             }
         }
         None
+    }
+
+    /// What Twilio asked while there was no box, or what got lost, ends at the bin; a number without one has no net, and
+    /// the net holds once. Of a call that its disk does not know, a box that comes back cannot know.
+    fn has_net(&self, index: usize, planned: &PlannedCall) -> bool {
+        let has_bin = planned.plan.number.fallback_url.is_some();
+        let was_away = self.had_no_box(index);
+        let can_fail = was_away || self.network.lost_percent > 0;
+        let is_forgotten = was_away && !self.is_journaled(sid(&self.calls[index]));
+        !can_fail || has_bin && !is_forgotten && !(was_away && self.bins_met.contains(&index) && self.away.len() > 1)
+    }
+
+    /// What keeps this call's caller waiting, if it is one thing alone.
+    fn cause(&self, index: usize, planned: &PlannedCall, scenario: &Scenario) -> Cause {
+        let faults = &planned.plan.faults;
+        let alone = scenario.faults.is_empty()
+            && self.network.lost_percent == 0
+            && faults.rest_delay.is_zero()
+            && faults.rest_refusals.is_empty()
+            && !self.had_no_box(index);
+        if alone { Cause::of(faults.stream, planned.stream_refused) } else { Cause::Several }
     }
 
     /// Whether there was no box at some time of the call: what Twilio asked then, nobody could answer.
@@ -126,52 +153,57 @@ impl World {
         (from, until.saturating_add(Duration::from_secs(5)))
     }
 
-    /// The longest that a caller may have waited in silence:
-    /// `deadline + 8 × delay + 250 ms`, and where REST or the network failed meanwhile, how long that lasted and 17 s.
-    fn silence_max(&self, index: usize) -> Duration {
+    /// The longest that a caller may have waited in silence: as the cause's formula says, and for several what each of
+    /// them may last, and be noticed late.
+    fn silence_max(&self, index: usize, planned: &PlannedCall) -> Duration {
         let (from, until) = self.life_of(index);
-        let outages = self.faults.iter().filter_map(|fault| match fault {
-            Fault::Rest { window, .. } | Fault::Stalled(window) if window.meets(from, until) => Some(window.length()),
-            _ => None,
+        let each = self.faults.iter().map(|fault| match *fault {
+            Fault::Rest { window, trouble, .. } if window.meets(from, until) => {
+                window.length() + RETRY_MAX + if trouble == RestTrouble::Fails { Duration::ZERO } else { ASK_MAX }
+            }
+            Fault::Stalled(window) if window.meets(from, until) => window.length() + RETRY_MAX,
+            Fault::HalfOpen { .. } => ASK_MAX,
+            Fault::SocketsReset { .. } => 2 * SECOND,
+            // A stream that begins anew is given the time of a new one.
+            Fault::Reconnected { .. } => NO_MEDIA,
+            _ => Duration::ZERO,
         });
-        let outages: Vec<_> = outages.collect();
-        let retries = if outages.is_empty() { Duration::ZERO } else { RETRY_MAX };
-        DEADLINE_MAX + MESSAGES_MAX * self.network.delay_max + SLACK + retries + outages.into_iter().sum::<Duration>()
+        let away = self.away.iter().filter(|away| away.meets(from, until));
+        let away: Duration = away.map(|away| away.length() + RECORDER_SIGN_MAX).sum();
+        let lost = if self.network.lost_percent > 0 { WEBHOOK_MAX + RECORDER_SIGN_MAX } else { Duration::ZERO };
+        let faults = &planned.plan.faults;
+        let refused: Duration = faults.rest_refusals.iter().map(|_| 3 * SECOND).sum();
+        let given_up = if faults.rest_refusals.len() > 1 { ASK_MAX + 2 * SECOND } else { Duration::ZERO };
+        let delayed = if faults.rest_delay.is_zero() { Duration::ZERO } else { RETRY_MAX };
+        let more = each.sum::<Duration>() + away + lost + refused + given_up + delayed;
+        let alone = Cause::of(faults.stream, planned.stream_refused).alone(self.network.delay_max);
+        if more.is_zero() && self.faults.is_empty() {
+            return alone;
+        }
+        Cause::Several.alone(self.network.delay_max) + more
     }
 
     /// What became of each call, and how long each failure kept its caller from the recorder.
     pub fn results(&self, scenario: &Scenario) -> Vec<CallResult> {
         let result = |(index, call): (usize, &PhoneCall)| {
             let report = call.report();
-            let planned = scenario.calls.iter().find(|it| it.plan.parties.call_sid == report.call_sid);
+            let planned = scenario.planned(report.call_sid)?;
             let outcome = match report.outcome {
-                _ if self.had_no_box(index) => "met a box that was away",
                 Outcome::Streamed => "streamed",
+                Outcome::Recorded(_) if self.bins_met.contains(&index) => "recorded by the bin",
                 Outcome::Recorded(_) => "recorded",
                 Outcome::NoMessage => "left, or said nothing",
-                Outcome::Lost => "lost",
+                Outcome::Lost if self.has_net(index, planned) => "gave up, or paused too long",
+                Outcome::Lost => "lost: no box, and no bin",
             };
-            let cause = planned.map_or("", |planned| cause(planned.plan.faults.stream));
-            let is_pure = !self.had_no_box(index) && scenario.faults.is_empty();
             let spans = report.spans.windows(3);
             let to_recorder = spans.filter(|spans| spans[0].met == Met::Silence && spans[2].met == Met::Recorder);
             let waited = to_recorder.map(|spans| spans[0].until - spans[0].from).max();
-            let cause = if is_pure { cause } else { "with other faults" };
-            CallResult { outcome, to_recorder: waited.map(|waited| (cause, waited, self.silence_max(index))) }
+            let cause = self.cause(index, planned, scenario);
+            let to_recorder = waited.map(|waited| (cause, waited, self.silence_max(index, planned)));
+            Some(CallResult { outcome, to_recorder })
         };
-        self.calls.iter().enumerate().map(result).collect()
-    }
-}
-
-fn cause(fault: StreamFault) -> &'static str {
-    match fault {
-        StreamFault::None => "none of its own",
-        StreamFault::NeverConnects => "never connects",
-        StreamFault::NoStart => "no start",
-        StreamFault::NoMedia => "no media",
-        StreamFault::MediaStops => "media stop",
-        StreamFault::BadJson => "bad JSON",
-        StreamFault::Drops { .. } => "connection lost",
+        self.calls.iter().enumerate().filter_map(result).collect()
     }
 }
 

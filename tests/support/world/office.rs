@@ -31,6 +31,8 @@ pub struct Disk {
     pub live: BTreeMap<CallSid, JournalEntry>,
     /// Every call of which anything was ever durable.
     pub known: BTreeSet<CallSid>,
+    /// Changes that it took.
+    pub writes: u64,
     next: u64,
 }
 
@@ -65,6 +67,7 @@ impl Disk {
 
     /// One change, as the store makes it.
     fn apply(&mut self, change: &Change) -> Written {
+        self.writes += 1;
         match change {
             Change::PutLive(entry) => {
                 if self.is_kept(entry.call_sid) {
@@ -213,6 +216,28 @@ impl Office {
             self.books.handle_timeout(now);
         }
         told
+    }
+
+    /// Changes that are on their way to the disk.
+    pub fn under_way(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the disk refused this call's record, and the store goes on trying.
+    pub fn is_tried_again(&self, call_sid: CallSid) -> bool {
+        self.retried.iter().any(|change| match change {
+            Change::Write(Writing::Draft(record) | Writing::Final(record), _) => record.call_sid == call_sid,
+            _ => false,
+        })
+    }
+
+    /// The plug is pulled: so many of those that were on their way got there all the same.
+    pub fn tear(&mut self, disk: &mut Disk, reached: usize) {
+        if self.retry_at.is_none() {
+            for (_, change) in self.queue.drain(..reached) {
+                disk.apply(&change);
+            }
+        }
     }
 
     /// The box leaves in good order: what was given is brought to the disk, if it takes it.

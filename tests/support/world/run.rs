@@ -1,10 +1,10 @@
 //! Plays a scenario to rest, or to the first rule that is broken.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use kolbox::twilio::sid::CallSid;
 
-use super::{Scenario, World};
+use super::{Scenario, World, bound::Cause, coverage};
 
 /// When everything must be at rest at the latest: the longest outage of the upstream, its longest pause, and the look-ups
 /// of a call whose end nobody told, several times over.
@@ -38,7 +38,7 @@ impl fmt::Display for Broken {
 pub struct CallResult {
     pub outcome: &'static str,
     /// Why the caller was sent to the recorder, the silence before it, and the most that it may be.
-    pub to_recorder: Option<(&'static str, Duration, Duration)>,
+    pub to_recorder: Option<(Cause, Duration, Duration)>,
 }
 
 /// What became of a scenario.
@@ -47,7 +47,7 @@ pub struct Run {
     pub broken: Option<Broken>,
     pub calls: Vec<CallResult>,
     /// How often each event met a call in each state.
-    pub met: BTreeMap<(&'static str, &'static str), u64>,
+    pub met: coverage::Met,
     pub steps: u64,
     /// The last events; empty unless it was watched.
     pub log: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Run {
 pub fn run(scenario: &Scenario, watched: bool) -> Run {
     let mut world = World::new(scenario.seed, scenario.network.clone(), scenario.faults.clone(), watched);
     for planned in &scenario.calls {
-        world.place(planned.at, planned.plan.clone());
+        world.plan(planned);
     }
     let mut until = LOOK_EVERY;
     while until <= REST_MAX && world.broken.is_none() && world.steps < STEPS_MAX {

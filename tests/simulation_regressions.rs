@@ -1,0 +1,39 @@
+//! Scenarios that once broke a rule, as small as `simulate` made them: each stays here after the mend.
+//!
+//! Seeds change their meaning with the generator, so a scenario is written out as the plain data that a failure prints:
+//! `plan` for each call with what its line says, `Fault`s and `Network` as they are printed. Its name says what must hold;
+//! `assert_kept` fails with the broken rule and the story.
+
+mod support;
+
+use std::time::Duration;
+
+use kolbox::simulator::faults::{Faults, StreamFault};
+use support::world::{Network, PlannedCall, Scenario, caller, plan, run};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn assert_kept(scenario: &Scenario) {
+    let run = run(scenario, true);
+    if let Some(broken) = run.broken {
+        panic!("{broken}\n{scenario}\n{}", run.log.join("\n"));
+    }
+}
+
+#[test]
+fn a_call_whose_redirect_was_refused_twice_is_tried_again_once_twilio_says_that_it_is_in_progress() {
+    let faults = Faults {
+        stream: StreamFault::NeverConnects,
+        rest_refusals: vec![(400, 12_100), (400, 12_100)],
+        ..Faults::default()
+    };
+    let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, true));
+    assert_kept(&Scenario { seed: 1, calls: vec![call], faults: Vec::new(), network: Network::default() });
+}
+
+#[test]
+fn a_call_that_is_over_leaves_its_slot_though_every_answer_to_its_redirects_comes_too_late() {
+    let faults = Faults { rest_delay: 10 * SECOND, ..Faults::default() };
+    let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, false));
+    assert_kept(&Scenario { seed: 1, calls: vec![call], faults: Vec::new(), network: Network::default() });
+}
