@@ -58,7 +58,10 @@ pub const EVENTS: [&str; 35] = [
     "DrainStarted",
 ];
 
-pub type Met = BTreeMap<(&'static str, &'static str), u64>;
+pub type Met = BTreeMap<Pair, u64>;
+
+/// A state and an event that meets a call in it.
+pub type Pair = (&'static str, &'static str);
 
 /// Pairs that cannot be, and why: a run that meets one of them is broken, or the argument is.
 pub const NEVER: &[(&str, &[&str], &str)] = &[
@@ -115,7 +118,7 @@ impl World {
 }
 
 /// Pairs that were neither met nor argued away, and pairs that were argued away and met.
-pub fn gaps(met: &Met) -> (Vec<(&'static str, &'static str)>, Vec<(&'static str, &'static str)>) {
+pub fn gaps(met: &Met) -> (Vec<Pair>, Vec<Pair>) {
     let all = || EVENTS.into_iter().flat_map(|event| STATES.map(|state| (state, event)));
     let (mut missing, mut refuted) = (Vec::new(), Vec::new());
     for pair in all() {
