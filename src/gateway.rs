@@ -40,7 +40,7 @@ use crate::{
     },
     speech::{
         audio as sound,
-        spool::{Spool, SpoolRoom},
+        spool::{Spool, SpoolPort, SpoolRoom},
     },
     status::{
         answer::is_event_stream,
@@ -52,7 +52,7 @@ use crate::{
         clock::Clock,
         http_client::{HttpClient, Roots},
     },
-    transcripts::{HousekeepingOptions, Keeper, KeeperOptions, KeeperPort, Started, identity, recordings},
+    transcripts::{HousekeepingOptions, Keeper, KeeperOptions, KeeperPort, Left, Started, identity, recordings},
 };
 
 mod account;
@@ -117,24 +117,29 @@ impl Gateway {
         let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
         // The first look says it anew at once.
         let room = Arc::new(AtomicU64::new(config.audio.max_bytes));
-        let keeper_options = keeper_options(&config, clock, room.clone())?;
-        let Started { port: keeper, task: keeper_task, left, host, audio } =
+        let keeper_options = keeper_options(&config, clock, room.clone());
+        let Started { port: keeper, task: keeper_task, left, late, audio } =
             Keeper::start(keeper_options, wanted).map_err(StartError::Keeper)?;
         let audio_folder = config.store.path.join(recordings::FOLDER);
-        let (spool, _spool_thread) = Spool::start(&audio_folder, SpoolRoom::shared(room)).map_err(StartError::Spool)?;
-        let losses = spool.losses();
+        // Without it calls go on, and only their audio is not kept.
+        let spool = Spool::start(&audio_folder, SpoolRoom::shared(room))
+            .inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "no audio is kept"))
+            .ok()
+            .map(|(spool, _thread)| spool);
+        let losses = spool.as_ref().map(SpoolPort::losses).unwrap_or_default();
         // Audio that nobody wants is not written in the first place.
-        let spool = (config.audio.keep != KeepAudio::Never).then_some(spool);
+        let spool = spool.filter(|_| config.audio.keep != KeepAudio::Never);
 
         // The desk, and the ways to it.
         let pulses = Pulses::new(began);
         let (desk, desk_receiver) = DeskPort::new(DESK_QUEUE_MAX);
         let public_host = PublicHost::new(config.public.host.as_deref(), config.public.trusted_proxies.clone());
-        if let Some(host) = host {
-            public_host.note_known(&host);
+        if let Some(host) = &left.host {
+            public_host.note_known(host);
         }
         let public_host = Arc::new(public_host);
         let fetcher = tokio::spawn(twilio.clone().serve(errands_wanted, public_host.clone()));
+        tokio::spawn(take_up_late(late, desk.clone(), public_host.clone()));
         let behind = Behind {
             desk: desk.clone(),
             prompts: prompts.clone(),
@@ -150,7 +155,7 @@ impl Gateway {
         };
         let router = Arc::new(Router::new(&config, behind, router::Limits::default()));
         let mut machine = Desk::new(desk_options(&config, &prompts), pulses);
-        take_up(&mut machine, left, clock.now());
+        take_up(&mut machine, left.calls, clock.now());
         let (desk_view, desk_seen) = watch::channel(machine.view());
         let (running, errands_done) = mpsc::channel(1);
         let documents = router.documents().clone();
@@ -319,21 +324,19 @@ pub fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
     MediaOptions { account_sid: config.twilio.account_sid, conversation: Arc::new(conversation) }
 }
 
-fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>) -> Result<KeeperOptions, StartError> {
-    let made_by = identity::load(&config.store.path, env!("CARGO_PKG_VERSION"))
-        .map_err(|error| StartError::Store(config.store.path.clone(), error))?;
-    Ok(KeeperOptions {
+fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>) -> KeeperOptions {
+    KeeperOptions {
         store: config.store.clone(),
         sync: config.sync.clone(),
         language: config.speech.language.clone(),
-        made_by,
+        made_by: identity::load(&config.store.path, env!("CARGO_PKG_VERSION")),
         clock,
         housekeeping: Some(HousekeepingOptions {
             audio: config.audio.clone(),
             delete_at_twilio: config.fallback.delete_at_twilio,
             room,
         }),
-    })
+    }
 }
 
 /// Lamps that cannot be used keep no call from being answered.
@@ -355,6 +358,17 @@ fn take_up(desk: &mut Desk, left: Vec<LiveCall>, now: Instant) {
     }
     for live in left {
         desk.handle(Event::CallRemembered(Box::new(live)), now);
+    }
+}
+
+/// The same, where the store could be opened only later.
+async fn take_up_late(late: oneshot::Receiver<Left>, desk: DeskPort, public_host: Arc<PublicHost>) {
+    let Ok(left) = late.await else { return };
+    if let Some(host) = &left.host {
+        public_host.note_known(host);
+    }
+    for live in left.calls {
+        desk.tell(Event::CallRemembered(Box::new(live))).await;
     }
 }
 

@@ -137,7 +137,8 @@ pub const CHECK_MAX: Duration = Duration::from_secs(11);
 pub const CHECK_NAME_MAX: Duration = Duration::from_secs(5);
 /// Files looked at to measure the store; more are an estimate that is too small.
 pub const MEASURED_FILES_MAX: usize = 100_000;
-/// What the store may grow by on the disk when it is full of unsynced records, in bytes.
+/// What the store may grow by when it is full of unsynced records, in bytes: for the calls that end then, and those that
+/// the recorder takes. Beyond it a call's record is refused, and found again by the search for recordings.
 pub const STORE_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Outgoing connections that were idle for so long are not used again.
@@ -205,6 +206,26 @@ pub const STORE_GROUP_MAX: usize = 256;
 /// sled's page cache, in bytes (its default is 1 GB): a page for each of its 256 shards, below which it cannot go. Records
 /// are written and read at the ends of their ranges; more would only fill with old ones.
 pub const STORE_CACHE_BYTES: u64 = 1024 * 1024;
+/// What the store holds on the disk only to give it up when that is full, in bytes: eight of sled's segments.
+pub const STORE_BALLAST_BYTES: u64 = 4 * 1024 * 1024;
+/// What must be free on the disk besides, in bytes. With less, new calls go to the recorder, and what is stored is handed
+/// over.
+pub const STORE_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// Damaged stores that are kept to be looked at; of more, the oldest is deleted.
+pub const STORE_QUARANTINES_MAX: usize = 3;
+/// Records looked for in a damaged store's bytes (80 bytes of memory each); those beyond it are not found.
+pub const STORE_SALVAGED_MAX: usize = 1_000_000;
+/// How far above the last known number a store that was made anew begins: more records than can have become final since
+/// that was noted.
+pub const STORE_SEQUENCE_LEAP: u64 = 1_000_000;
+/// A store of so many bytes is read whole when it is opened, to count what is there; of a larger one only what waits.
+pub const STORE_SURVEY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How often a store may break down while it is open, and be opened again, before it is made anew.
+pub const STORE_PANICS_MAX: u32 = 2;
+/// How long the start waits for the store. One that takes longer is opened while calls already go to the recorder.
+pub const STORE_OPEN_MAX: Duration = Duration::from_secs(3);
+/// How often a disk without room is looked at: calls go on the sooner.
+pub const STORE_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Rows of old records that are deleted before the next operations get their turn.
 pub const STORE_DELETIONS_AT_ONCE_MAX: usize = 64;
 
@@ -279,6 +300,7 @@ const _: () = assert!(RECORDER_CALLS_MAX <= u16::MAX as usize);
 const _: () = assert!(STORED_VALUE_BYTES_MAX <= 128 * 1024);
 const _: () = assert!(KNOWN_RECORDINGS_MAX as u64 * 100 < NOTE_BYTES_MAX && DELETIONS_MAX as u64 * 50 < NOTE_BYTES_MAX);
 const _: () = assert!(RECORDINGS_PAGE * 2 * 1024 < REST_BODY_BYTES_MAX);
+const _: () = assert!(STORE_LOOK_EVERY.as_millis() < STORE_TIDY_EVERY.as_millis());
 const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
 const _: () = assert!(STATUS_UNSIGNED_MAX + EVENT_STREAMS_MAX <= STATUS_CONNECTIONS_MAX);

@@ -1,4 +1,4 @@
-//! Deliberate mistakes, for the one test that shows that the simulation would notice them. None of this is in a box:
+//! Deliberate mistakes, for the tests that show that they would be noticed. None of this is in a box:
 //! in a release build without the feature `canaries` the question is a constant.
 
 /// A mistake.
@@ -26,10 +26,12 @@ pub enum Canary {
     CloseWithoutRedirect,
     /// A newer stream of the same call is welcome, and the older one goes on being the one that counts.
     TakeOverIgnored,
+    /// The store counts as durable what only the engine has flushed: for tests/store/power_cut.rs.
+    SyncLeftOut,
 }
 
 impl Canary {
-    /// Every one of them.
+    /// Every one that the simulation can notice.
     pub const ALL: [Self; 11] = [
         Self::WatchdogOff,
         Self::DeadlineNotRearmed,

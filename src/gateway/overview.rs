@@ -24,7 +24,7 @@ use crate::{
         trouble::TroubleCode,
     },
     system::clock::Clock,
-    transcripts::{self, AudioView, KeeperView},
+    transcripts::{self, AudioView, KeeperView, StoreTrouble},
 };
 
 /// The page's clock: what grows older is shown anew this often.
@@ -143,7 +143,8 @@ impl Overview {
             RestTrouble::Unreachable => TroubleCode::TwilioUnreachable,
         });
         let mut troubles: Vec<TroubleCode> = [
-            (!keeper.can_keep).then_some(TroubleCode::StoreFailing),
+            keeper.store_trouble.map(store_trouble),
+            (keeper.quarantined > 0).then_some(TroubleCode::StoreDamaged),
             rest,
             keeper.sync_trouble.then_some(TroubleCode::SyncFailing),
             (keeper.parked > 0).then_some(TroubleCode::TranscriptsParked),
@@ -156,6 +157,16 @@ impl Overview {
         .collect();
         troubles.sort_unstable();
         troubles
+    }
+}
+
+fn store_trouble(trouble: StoreTrouble) -> TroubleCode {
+    match trouble {
+        StoreTrouble::Opening => TroubleCode::StoreOpening,
+        StoreTrouble::DiskFull => TroubleCode::StoreDiskFull,
+        StoreTrouble::NotWritable => TroubleCode::StoreNotWritable,
+        StoreTrouble::Failing => TroubleCode::StoreFailing,
+        StoreTrouble::FullOfUnsynced => TroubleCode::StoreFull,
     }
 }
 

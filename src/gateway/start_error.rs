@@ -1,11 +1,10 @@
 //! Why the gateway cannot start, and which of it lies in the configuration.
 
-use std::{error::Error, fmt, io, net::SocketAddr, path::PathBuf};
+use std::{error::Error, fmt, io, net::SocketAddr};
 
 use crate::{
     board::BoardError,
     server::{prompts::PromptError, tls::TlsError},
-    speech::spool::SpoolError,
     system::http_client::RootsError,
     transcripts::KeeperError,
 };
@@ -19,9 +18,7 @@ pub enum StartError {
     /// Which side, where, and why not.
     Bind(&'static str, SocketAddr, io::Error),
     Http(RootsError),
-    Store(PathBuf, io::Error),
     Keeper(KeeperError),
-    Spool(SpoolError),
 }
 
 impl StartError {
@@ -44,9 +41,7 @@ impl fmt::Display for StartError {
             ),
             Self::Bind(side, address, _) => write!(f, "{side}.listen = {address}: cannot listen there"),
             Self::Http(_) => f.write_str("Twilio's certificates cannot be checked"),
-            Self::Store(path, _) => write!(f, "store.path = {}: cannot be used", path.display()),
             Self::Keeper(_) => f.write_str("the transcripts cannot be kept"),
-            Self::Spool(_) => f.write_str("the callers' audio cannot be kept"),
         }
     }
 }
@@ -57,10 +52,9 @@ impl Error for StartError {
             Self::Prompts(error) => error,
             Self::Board(error) => error,
             Self::Tls(error) => error,
-            Self::Bind(_, _, error) | Self::Store(_, error) => error,
+            Self::Bind(_, _, error) => error,
             Self::Http(error) => error,
             Self::Keeper(error) => error,
-            Self::Spool(error) => error,
         })
     }
 }

@@ -7,6 +7,14 @@ use super::language::Text;
 pub enum TroubleCode {
     /// Records cannot be kept; new calls go to the recorder.
     StoreFailing,
+    /// The store's disk has no room.
+    StoreDiskFull,
+    /// The store's directory is read-only, or somebody else's.
+    StoreNotWritable,
+    /// The store is full of records that the office's system has not taken.
+    StoreFull,
+    /// The store is still being opened.
+    StoreOpening,
     /// Twilio refuses a certificate whose time is over.
     CertificateExpired,
     /// The certificate is for later, or the box's clock is behind.
@@ -29,6 +37,8 @@ pub enum TroubleCode {
     CertificateNotTaken,
     /// The certificate's time is over within 14 days.
     CertificateExpiresSoon,
+    /// A damaged store was set aside, and nobody has looked at it yet.
+    StoreDamaged,
     /// Transcripts do not get through, or are not accepted, for reasons that lie in no single one of them.
     SyncFailing,
     /// The office's system refused single transcripts.
@@ -49,8 +59,12 @@ pub struct TroubleText {
 }
 
 impl TroubleCode {
-    pub const ALL: [TroubleCode; 16] = [
+    pub const ALL: [TroubleCode; 21] = [
         Self::StoreFailing,
+        Self::StoreDiskFull,
+        Self::StoreNotWritable,
+        Self::StoreFull,
+        Self::StoreOpening,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateUntrusted,
@@ -62,6 +76,7 @@ impl TroubleCode {
         Self::CertificateSelfSigned,
         Self::CertificateNotTaken,
         Self::CertificateExpiresSoon,
+        Self::StoreDamaged,
         Self::SyncFailing,
         Self::TranscriptsParked,
         Self::AudioFull,
@@ -72,6 +87,11 @@ impl TroubleCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StoreFailing => "store_failing",
+            Self::StoreDiskFull => "store_disk_full",
+            Self::StoreNotWritable => "store_not_writable",
+            Self::StoreFull => "store_full",
+            Self::StoreOpening => "store_opening",
+            Self::StoreDamaged => "store_damaged",
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateNotYetValid => "certificate_not_yet_valid",
             Self::CertificateUntrusted => "certificate_untrusted",
@@ -100,6 +120,16 @@ impl TroubleCode {
     fn what(self) -> (&'static str, &'static str) {
         match self {
             Self::StoreFailing => ("המכשיר לא מצליח לשמור שיחות.", "The box cannot save calls."),
+            Self::StoreDiskFull => ("הדיסק של המכשיר מלא.", "The box's disk is full."),
+            Self::StoreNotWritable => {
+                ("המכשיר לא יכול לכתוב לתיקייה שבה הוא שומר שיחות.", "The box cannot write where it saves calls.")
+            }
+            Self::StoreFull => (
+                "המכשיר מלא בתמלולים שהמערכת של המשרד עוד לא קיבלה.",
+                "The box is full of transcripts that the office's system has not taken.",
+            ),
+            Self::StoreOpening => ("המכשיר עוד קורא את מה ששמר.", "The box is still reading what it has saved."),
+            Self::StoreDamaged => ("חלק ממה שנשמר במכשיר נפגע.", "Part of what the box had saved was damaged."),
             Self::CertificateExpired => (
                 "‏Twilio לא תתחבר למכשיר: פג תוקף התעודה שלו.",
                 "Twilio will not connect: the box's certificate has expired.",
@@ -152,8 +182,28 @@ impl TroubleCode {
     fn remedy(self) -> (&'static str, &'static str) {
         match self {
             Self::StoreFailing => (
-                "בינתיים המתקשרים מתבקשים להשאיר הודעה אצל Twilio, ומה שכבר נשמר לא נפגע. בקשו ממי שמטפל במכשיר לפנות מקום בדיסק או להחליף את כרטיס הזיכרון, ואז להפעיל את המכשיר מחדש.",
-                "Meanwhile callers are asked to leave a message at Twilio, and what was saved before is safe. Ask whoever looks after the box to free space on its disk or replace its memory card, then restart it.",
+                "בינתיים המתקשרים מתבקשים להשאיר הודעה אצל Twilio, ומה שכבר נשמר לא נפגע. בקשו ממי שמטפל במכשיר להחליף את כרטיס הזיכרון או את הדיסק: הסיבה המדויקת רשומה ביומן, ו־kolbox check מציג אותה.",
+                "Meanwhile callers are asked to leave a message at Twilio, and what was saved before is safe. Ask whoever looks after the box to replace its memory card or disk: the exact reason stands in the log, and kolbox check shows it.",
+            ),
+            Self::StoreDiskFull => (
+                "בינתיים המתקשרים מתבקשים להשאיר הודעה אצל Twilio, ומה שכבר נשמר לא נפגע. בקשו ממי שמטפל במכשיר לפנות מקום בדיסק: אז המכשיר ממשיך מעצמו, בלי הפעלה מחדש.",
+                "Meanwhile callers are asked to leave a message at Twilio, and what was saved before is safe. Ask whoever looks after the box to free space on its disk: then it goes on by itself, without a restart.",
+            ),
+            Self::StoreNotWritable => (
+                "בינתיים המתקשרים מתבקשים להשאיר הודעה אצל Twilio, ומה שכבר נשמר לא נפגע. בקשו ממי שמטפל במכשיר לבדוק את store.path: התיקייה צריכה להיות של המשתמש של השירות, והדיסק לא לקריאה בלבד (כך נעשה כרטיס זיכרון שחוק). אחרי התיקון המכשיר ממשיך מעצמו.",
+                "Meanwhile callers are asked to leave a message at Twilio, and what was saved before is safe. Ask whoever looks after the box to check store.path: the directory has to be the service user's, and its disk not read-only (as a worn-out memory card becomes). Once that is mended, the box goes on by itself.",
+            ),
+            Self::StoreFull => (
+                "שום דבר לא נמחק, ומתקשרים חדשים מתבקשים להשאיר הודעה אצל Twilio. בדקו שהמערכת של המשרד פועלת ומקבלת תמלולים, או בקשו ממי שמטפל במכשיר להגדיל את store.max_bytes. כשיש מקום, המכשיר ממשיך מעצמו.",
+                "Nothing is deleted, and new callers are asked to leave a message at Twilio. See whether the office's system runs and takes transcripts, or ask whoever looks after the box to raise store.max_bytes. Once there is room, the box goes on by itself.",
+            ),
+            Self::StoreOpening => (
+                "עד אז המתקשרים מתבקשים להשאיר הודעה אצל Twilio. אם זה נמשך יותר מכמה דקות, ספרו למי שמטפל במכשיר.",
+                "Until then callers are asked to leave a message at Twilio. If it takes more than some minutes, tell whoever looks after the box.",
+            ),
+            Self::StoreDamaged => (
+                "מה שאפשר היה לקרוא נשמר וממשיך להישלח; כמה רשומות חסרות רשום ביומן. בקשו ממי שמטפל במכשיר להעתיק את התיקיות records.damaged-* שב־store.path למקום בטוח ואז למחוק אותן: אז ההודעה הזאת נעלמת. כרטיס זיכרון ישן כדאי להחליף.",
+                "What could be read of it is kept and goes on being sent; how many records are missing stands in the log. Ask whoever looks after the box to copy the folders records.damaged-* in store.path to a safe place and then to delete them: this message goes away with them. An old memory card is better replaced.",
             ),
             Self::CertificateExpired => (
                 "כל עוד היא לא חודשה, שיחות לא מגיעות למכשיר. בקשו ממי שמטפל במכשיר לחדש עכשיו את התעודה שב־public.tls; המכשיר עובר לחדשה מעצמו, בלי הפעלה מחדש.",

@@ -101,18 +101,12 @@ impl Books {
     pub fn new(
         outbox: Option<OutboxOptions>,
         drafts: Vec<Stored>,
-        mut recent: Vec<Stored>,
+        recent: Vec<Stored>,
         wall: Timestamp,
         now: Instant,
     ) -> Self {
-        recent.extend_from_slice(&drafts);
-        let mut pending = Pending::new();
-        for draft in drafts {
-            let ago = Duration::try_from(wall.duration_since(draft.record.ended_at)).unwrap_or_default();
-            pending.handle_resumed(draft.record, ago, now);
-        }
         let mut books = Self {
-            pending,
+            pending: Pending::new(),
             outbox: outbox.map(Outbox::new),
             in_hand: None,
             oldest_unsynced: None,
@@ -120,8 +114,20 @@ impl Books {
             is_stopping: false,
             outputs: VecDeque::new(),
         };
-        books.turn();
+        books.handle_resumed(drafts, &[], wall, now);
         books
+    }
+
+    /// A store could be opened only now, and this is what waited in it.
+    pub fn handle_resumed(&mut self, drafts: Vec<Stored>, recent: &[Stored], wall: Timestamp, now: Instant) {
+        for stored in recent.iter().chain(&drafts) {
+            self.recent.note(&stored.record, stored.state);
+        }
+        for draft in drafts {
+            let ago = Duration::try_from(wall.duration_since(draft.record.ended_at)).unwrap_or_default();
+            self.pending.handle_resumed(draft.record, ago, now);
+        }
+        self.turn();
     }
 
     /// A call has ended, and this is its record without a recording.

@@ -1,6 +1,6 @@
 //! The keeper's port: ended calls and announcements go in, and it is known when a record is safe.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use jiff::Timestamp;
 use tokio::{
@@ -10,19 +10,20 @@ use tokio::{
 
 use super::{
     house::{AudioView, HousekeepingOptions},
+    journal::JournalEntry,
     keeper_loop::KeeperLoop,
     record::{BoxIdentity, TranscriptId},
     recordings,
-    sled_store::SledStore,
+    sled_store::Openings,
     store::{Store, StoreError},
     upstream::{Upstream, UpstreamError},
     view::KeeperView,
-    writer::{NotKept, Opener, REOPEN_AFTER},
+    writer::{NotKept, Opened, Opener, REOPEN_AFTER, StorePort},
 };
 use crate::{
     calls::{EndedCall, LiveCall},
     config,
-    limits::KEEPER_QUEUE_MAX,
+    limits::{KEEPER_QUEUE_MAX, STORE_OPEN_MAX},
     system::clock::Clock,
     twilio::{
         recording_list::{CallDetails, NextPage, RecordingsPage},
@@ -77,10 +78,12 @@ pub struct Keeper;
 
 impl Keeper {
     /// Opens the store, resumes what waits in it, and starts the task. It ends, with the store closed, when
-    /// [`KeeperPort::stop`] was called or the last port is gone. To be called on a tokio runtime; blocks on the disk.
+    /// [`KeeperPort::stop`] was called or the last port is gone. A store that cannot be opened, or not within
+    /// [`STORE_OPEN_MAX`], is opened later: until then nothing can be kept. To be called on a tokio runtime; blocks on the
+    /// disk.
     pub fn start(options: KeeperOptions, errands: mpsc::Sender<Errand>) -> Result<Started, KeeperError> {
-        let path = options.store.path.clone();
-        let open: Opener = Box::new(move || Ok(Box::new(SledStore::open(&path)?) as Box<dyn Store>));
+        let mut openings = Openings::new(options.store.path.clone());
+        let open: Opener = Box::new(move |closed_by| Ok(Box::new(openings.open(closed_by)?) as Box<dyn Store>));
         Self::start_over(options, errands, open)
     }
 
@@ -88,21 +91,30 @@ impl Keeper {
     pub(super) fn start_over(
         options: KeeperOptions,
         errands: mpsc::Sender<Errand>,
-        mut open: Opener,
+        open: Opener,
     ) -> Result<Started, KeeperError> {
-        let mut store = open().map_err(KeeperError::Store)?;
-        recordings::prepare(&options.store.path)
-            .map_err(|error| KeeperError::Audio(options.store.path.join(recordings::FOLDER), error))?;
-        let clock = options.clock;
-        let entries = store.live().map_err(KeeperError::Store)?;
-        let host = entries.iter().rev().find_map(|entry| entry.host.clone());
-        let left = entries.into_iter().map(|entry| entry.resumed(clock.wall(clock.now()), clock.now())).collect();
         let upstream = Upstream::new(&options.sync).map_err(KeeperError::Upstream)?;
+        let mut starting =
+            StorePort::start(open, options.store.max_bytes, REOPEN_AFTER).map_err(KeeperError::Thread)?;
+        let clock = options.clock;
+        let resumed = match starting.first.recv_timeout(STORE_OPEN_MAX) {
+            Ok(Opened::Open) => starting.resumed.try_recv().ok(),
+            Ok(Opened::Refused(error)) => return Err(KeeperError::Store(error)),
+            Ok(Opened::NotYet(_)) | Err(_) => None,
+        };
+        if let Err(error) = recordings::prepare(&options.store.path) {
+            tracing::error!(%error, "the folder for recordings cannot be made");
+        }
         let (commands, receiver) = mpsc::channel(KEEPER_QUEUE_MAX);
         let weak = commands.downgrade();
-        let (keeper, view, audio) =
-            KeeperLoop::new(options, errands, (receiver, weak), upstream, store, (open, REOPEN_AFTER))?;
-        Ok(Started { port: KeeperPort { commands, view }, task: tokio::spawn(keeper.run()), left, host, audio })
+        let (late_left, late) = oneshot::channel();
+        let left = resumed.as_ref().map_or_else(Left::default, |resumed| Left::of(&resumed.live, clock));
+        let store = (starting.port, starting.thread);
+        let (mut keeper, view, audio) =
+            KeeperLoop::new(options, errands, (receiver, weak), upstream, store, resumed.unwrap_or_default());
+        keeper.resume_late(starting.resumed, late_left);
+        let port = KeeperPort { commands, view };
+        Ok(Started { port, task: tokio::spawn(keeper.run()), left, late, audio })
     }
 }
 
@@ -112,12 +124,31 @@ pub struct Started {
     pub port: KeeperPort,
     /// Ends when the keeper has.
     pub task: JoinHandle<()>,
-    /// Calls that lived when the run before ended.
-    pub left: Vec<LiveCall>,
-    /// The public host that Twilio reached that run under.
-    pub host: Option<String>,
+    /// What the run before left.
+    pub left: Left,
+    /// The same, where the store is opened later than the keeper starts.
+    pub late: oneshot::Receiver<Left>,
     /// How the audio stands, always.
     pub audio: watch::Receiver<AudioView>,
+}
+
+/// What the run before left to go on with.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Left {
+    /// Calls that lived when it ended.
+    pub calls: Vec<LiveCall>,
+    /// The public host that Twilio reached it under.
+    pub host: Option<String>,
+}
+
+impl Left {
+    pub(super) fn of(entries: &[JournalEntry], clock: Clock) -> Self {
+        let resumed = |entry: &JournalEntry| entry.clone().resumed(clock.wall(clock.now()), clock.now());
+        Self {
+            calls: entries.iter().map(resumed).collect(),
+            host: entries.iter().rev().find_map(|entry| entry.host.clone()),
+        }
+    }
 }
 
 /// The way to the keeper; cheap to clone.
@@ -206,9 +237,8 @@ pub(super) struct Found {
 /// Why the keeper cannot start.
 #[derive(Debug)]
 pub enum KeeperError {
+    /// The store is another process's, or a newer kolbox's. Any other that cannot be opened keeps no box from starting.
     Store(StoreError),
-    /// The folder for audio cannot be made.
-    Audio(PathBuf, io::Error),
     Upstream(UpstreamError),
     /// The store's thread cannot be started.
     Thread(io::Error),
@@ -235,7 +265,6 @@ impl fmt::Display for KeeperError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(_) => f.write_str("the store of transcripts cannot be opened"),
-            Self::Audio(path, _) => write!(f, "{}: cannot be made", path.display()),
             Self::Upstream(_) => f.write_str("transcripts cannot be sent"),
             Self::Thread(_) => f.write_str("the store's thread cannot be started"),
         }
@@ -246,7 +275,7 @@ impl std::error::Error for KeeperError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
-            Self::Audio(_, error) | Self::Thread(error) => Some(error),
+            Self::Thread(error) => Some(error),
             Self::Upstream(error) => Some(error),
         }
     }

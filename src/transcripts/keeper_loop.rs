@@ -4,12 +4,7 @@
 //! Everything it waits for is a small task in one set, so a slow disk, a slow Twilio and a slow upstream never hold up
 //! each other.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio::{
@@ -23,39 +18,68 @@ use super::{
     house::{AudioView, House, Told},
     identity::random,
     journal::JournalEntry,
-    keeper::{Command, Errand, Found, KeepError, KeeperError, KeeperOptions},
+    keeper::{Command, Errand, Found, KeepError, KeeperOptions, Left},
     outbox::{Delivery, OutboxOptions},
     pending::{Fetched, Listed},
     record::{Record, TranscriptId},
     recordings,
-    store::Store,
     stored::Sequence,
     upstream::{Sent, Upstream},
-    view::{KeeperView, SyncError},
-    writer::{self, Causes, Change, Done, NotKept, Opener, StoreHealth, StorePort},
+    view::{KeeperView, StoreTrouble, SyncError},
+    writer::{self, Causes, Change, Done, NotKept, Resumed, StoreHealth, StorePort},
 };
 use crate::{
     calls::EndedCall,
-    limits::{ERRAND_MAX, KEEPER_STOP_MAX, RECENT_CALLS_MAX, STORE_TIDY_EVERY},
+    limits::{ERRAND_MAX, KEEPER_STOP_MAX, STORE_LOOK_EVERY, STORE_TIDY_EVERY},
     twilio::{
-        rest::{CallLookup, ListedRecording, RestFailure, RestReply},
         sid::{CallSid, RecordingSid, StreamSid},
         webhook::RecordingStatus,
     },
 };
 
+use answers::{keep_recording, read_listing};
+
+mod answers;
+
 type Reply = oneshot::Sender<Result<(), KeepError>>;
 
 /// What was waited for and has come.
 enum Work {
-    Written { writing: Writing, asker: Option<Asker>, done: Done },
-    Unparked { id: TranscriptId, done: Done, reply: oneshot::Sender<Done> },
-    Remembered { done: Done, reply: oneshot::Sender<()> },
+    Written {
+        writing: Writing,
+        asker: Option<Asker>,
+        done: Done,
+    },
+    Unparked {
+        id: TranscriptId,
+        done: Done,
+        reply: oneshot::Sender<Done>,
+    },
+    Remembered {
+        done: Done,
+        reply: oneshot::Sender<()>,
+    },
     Loaded(writer::Next),
-    Sent { sequence: Sequence, record: Box<Record>, sent: Sent },
-    Fetched { call_sid: CallSid, recording_sid: RecordingSid, fetched: Fetched },
-    Listed { call_sid: CallSid, listed: Listed },
+    Sent {
+        sequence: Sequence,
+        record: Box<Record>,
+        sent: Sent,
+    },
+    Fetched {
+        call_sid: CallSid,
+        recording_sid: RecordingSid,
+        fetched: Fetched,
+    },
+    Listed {
+        call_sid: CallSid,
+        listed: Listed,
+    },
     Tidied(Done),
+    /// The store was opened later than the keeper started.
+    Resumed {
+        resumed: Resumed,
+        left: oneshot::Sender<Left>,
+    },
 }
 
 pub(super) struct KeeperLoop {
@@ -82,19 +106,16 @@ pub(super) struct KeeperLoop {
 }
 
 impl KeeperLoop {
-    /// Resumes what waits in `store`, and hands it to its thread.
+    /// Goes on with what was stored. `store` is the way to its thread, and that thread.
     pub fn new(
         options: KeeperOptions,
         errands: mpsc::Sender<Errand>,
         (commands, port): (mpsc::Receiver<Command>, mpsc::WeakSender<Command>),
         upstream: Option<Upstream>,
-        mut store: Box<dyn Store>,
-        (reopen, pause): (Opener, Duration),
-    ) -> Result<(Self, watch::Receiver<KeeperView>, watch::Receiver<AudioView>), KeeperError> {
+        (store, store_thread): (StorePort, std::thread::JoinHandle<()>),
+        Resumed { drafts, recent, .. }: Resumed,
+    ) -> (Self, watch::Receiver<KeeperView>, watch::Receiver<AudioView>) {
         let now = options.clock.now();
-        let drafts = store.drafts().map_err(KeeperError::Store)?;
-        let recent = store.recent(RECENT_CALLS_MAX).map_err(KeeperError::Store)?;
-        let (store, store_thread) = StorePort::start(store, reopen, pause).map_err(KeeperError::Thread)?;
         let outbox = upstream.as_ref().map(|_| OutboxOptions {
             retry_min: options.sync.retry_min,
             retry_max: options.sync.retry_max,
@@ -127,7 +148,19 @@ impl KeeperLoop {
             options,
         };
         keeper.publish();
-        Ok((keeper, view_receiver, audio_seen))
+        (keeper, view_receiver, audio_seen)
+    }
+
+    /// Goes on with what a store holds that opens only later, and tells `left` what the run before left. Nothing comes of
+    /// it if the store was open from the start.
+    pub fn resume_late(&mut self, late: oneshot::Receiver<Resumed>, left: oneshot::Sender<Left>) {
+        self.work.spawn(async move {
+            match late.await {
+                Ok(resumed) => Work::Resumed { resumed, left },
+                // It will never come: the store was open from the start, or its thread has ended.
+                Err(_) => std::future::pending().await,
+            }
+        });
     }
 
     /// Runs until it is told to stop or nobody could tell it anything any more.
@@ -241,6 +274,17 @@ impl KeeperLoop {
             // There may be more to delete than went at once.
             Work::Tidied(Ok(true)) => self.tidy_at = now,
             Work::Tidied(_) => {}
+            Work::Resumed { resumed, left } => {
+                let clock = self.options.clock;
+                let _ = left.send(Left::of(&resumed.live, clock));
+                if let Err(error) = recordings::prepare(&self.options.store.path) {
+                    tracing::error!(%error, "the folder for recordings cannot be made");
+                }
+                for stored in resumed.recent.iter().chain(&resumed.drafts) {
+                    self.house.tell(Told::Answered { to: stored.record.to.whole().to_owned() });
+                }
+                self.books.handle_resumed(resumed.drafts, &resumed.recent, clock.wall(now), now);
+            }
         }
     }
 
@@ -297,13 +341,17 @@ impl KeeperLoop {
         if health.failure.is_none() && health.counts.unsynced > 0 {
             self.books.handle_unsynced();
         }
+        if !health.surroundings.has_room {
+            self.tidy_at = self.tidy_at.min(self.options.clock.now() + STORE_LOOK_EVERY);
+        }
     }
 
     async fn handle_timeout(&mut self) {
         let now = self.options.clock.now();
         self.books.handle_timeout(now);
         if self.tidy_at <= now {
-            self.tidy_at = now + STORE_TIDY_EVERY;
+            let has_room = self.health.borrow().surroundings.has_room;
+            self.tidy_at = now + if has_room { STORE_TIDY_EVERY } else { STORE_LOOK_EVERY };
             let keep_synced = self.options.store.keep_synced;
             let synced_before = self.options.clock.wall(now).saturating_sub(keep_synced).unwrap_or(Timestamp::MIN);
             let bytes_max = self.options.store.max_bytes;
@@ -406,6 +454,7 @@ impl KeeperLoop {
         let counts = health.counts;
         // Synced records make room for new ones; nothing else does.
         let is_full = counts.bytes > self.options.store.max_bytes && counts.synced == 0;
+        let store_trouble = StoreTrouble::of(health.failure.as_deref(), health.surroundings.has_room, is_full);
         let view = KeeperView {
             stored: counts.stored(),
             unsynced: counts.unsynced,
@@ -414,7 +463,9 @@ impl KeeperLoop {
             bytes: counts.bytes,
             damaged: counts.damaged,
             missing: counts.missing,
-            can_keep: health.failure.is_none() && !is_full,
+            can_keep: store_trouble.is_none(),
+            store_trouble,
+            quarantined: health.surroundings.quarantined,
             store_error: health.failure.as_ref().map(|error| Causes(error.as_ref()).to_string()),
             last_ok: self.last_ok,
             last_error: self.last_error.clone(),
@@ -441,27 +492,6 @@ fn change_of(writing: &Writing) -> Change {
 
 async fn settled(done: oneshot::Receiver<Done>) -> Done {
     done.await.unwrap_or(Err(NotKept::Stopped))
-}
-
-async fn keep_recording(
-    store: PathBuf,
-    call_sid: CallSid,
-    recording_sid: RecordingSid,
-    answer: Result<RestReply, RestFailure>,
-) -> Fetched {
-    let kept = tokio::task::spawn_blocking(move || recordings::keep(&store, call_sid, recording_sid, answer));
-    kept.await.unwrap_or(Fetched::Unreachable)
-}
-
-fn read_listing(answer: Result<Vec<ListedRecording>, CallLookup>) -> Listed {
-    match answer {
-        // Twilio lists the newest first.
-        Ok(recordings) => Listed::Recordings(
-            recordings.into_iter().rev().map(|recording| (recording.recording_sid, recording.status)).collect(),
-        ),
-        // 404 is a wrong account or region: no sign that there is no recording.
-        Err(_) => Listed::Unreachable,
-    }
 }
 
 /// A CallSid is as good as random, should the operating system have nothing better.

@@ -56,7 +56,7 @@ impl Running {
     fn start(directory: &Path, sync: config::Sync) -> Self {
         let (sender, errands) = mpsc::channel(16);
         let Started { port, task, left, .. } = Keeper::start(options(directory, sync), sender).unwrap();
-        Self { port, task, errands, left }
+        Self { port, task, errands, left: left.calls }
     }
 
     async fn stop(self) {
@@ -265,9 +265,9 @@ async fn a_full_disk_is_told_at_once_and_the_record_is_sent_when_it_takes_again(
     let opened = memory.clone();
     let (sender, errands) = mpsc::channel(16);
     let Started { port, task, left, .. } =
-        Keeper::start_over(options(directory.path(), sync), sender, Box::new(move || Ok(Box::new(opened.clone()))))
+        Keeper::start_over(options(directory.path(), sync), sender, Box::new(move |_| Ok(Box::new(opened.clone()))))
             .unwrap();
-    let keeper = Running { port, task, errands, left };
+    let keeper = Running { port, task, errands, left: left.calls };
     memory.set_failing(true);
     assert!(matches!(keeper.port.keep(streamed(1)).await, Err(KeepError::NotKept(_))));
     let view = keeper.seen(|view| !view.can_keep).await;

@@ -40,8 +40,10 @@ mod keeper_tests;
 mod memory_store_tests;
 
 pub use house::{AudioView, HousekeepingOptions};
-pub use keeper::{AccountList, Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, RetryError, Started};
+pub use keeper::{
+    AccountList, Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, Left, RetryError, Started,
+};
 pub use record::{BoxIdentity, Outcome, Record, Source, TranscriptId};
 pub use store::{Store, StoreError};
 pub use stored::{Sequence, State, Stored};
-pub use view::{KeeperView, RecentCall, SyncError};
+pub use view::{KeeperView, RecentCall, StoreTrouble, SyncError};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    sled_store::{Found, SledStore, give_back_to_owner},
+    sled_store::{Found, SledStore, give_back_to_owner, guarded},
     store::StoreError,
     stored::{Damage, Stored},
 };
@@ -33,7 +33,10 @@ impl Iterator for Records {
     type Item = Result<Stored, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.records.as_mut()?.next()? {
+        let records = self.records.as_mut()?;
+        // Damaged files can make the engine panic.
+        let next = guarded(&self.directory, || Ok(records.next())).unwrap_or_else(|error| Some(Err(error)));
+        match next? {
             Ok(record) => Some(record.map_err(ReadError::Damaged)),
             Err(error) => {
                 self.records = None;

@@ -63,6 +63,11 @@ pub trait Store: Send {
 
     /// How many there are of each kind. Costs nothing.
     fn counts(&self) -> Counts;
+
+    /// How it is around the store. Looks at the disk, and may make room on it for worse times.
+    fn surroundings(&mut self) -> Surroundings {
+        Surroundings::default()
+    }
 }
 
 /// Whether a record was taken.
@@ -84,6 +89,21 @@ pub enum Known {
     Record(Box<Stored>),
     /// It has a final record that cannot be found by its call: the entry is of the first form, or the record is damaged.
     Unfindable,
+}
+
+/// How it is around a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The disk has room for what calls bring. Without it the store goes on handing over what it holds.
+    pub has_room: bool,
+    /// Damaged stores that were set aside and wait for somebody to look at them.
+    pub quarantined: usize,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { has_room: true, quarantined: 0 }
+    }
 }
 
 /// What a store holds.
@@ -116,11 +136,11 @@ pub enum StoreError {
     Missing(PathBuf),
     /// Another process has it open.
     InUse(PathBuf),
-    /// The directory cannot be made, entered or synced.
+    /// The directory cannot be made, entered, written or synced: somebody else's, read-only, on a full disk.
     Directory(PathBuf, io::Error),
     /// A newer kolbox wrote it, in this form.
     NewerVersion(PathBuf, u8),
-    /// The files are damaged so badly that the engine gave up while opening them.
+    /// The files are damaged so badly that the engine gave up.
     Unreadable(PathBuf),
     /// The engine refused: most often the disk is full or broken.
     Engine(sled::Error),
@@ -128,6 +148,10 @@ pub enum StoreError {
     Sync(io::Error),
     /// The record is larger than any record may be.
     TooLong(TooLong),
+    /// It is full of records that the upstream has not taken, its reserve too.
+    Full,
+    /// It is still being opened.
+    Opening,
 }
 
 impl StoreError {
@@ -135,10 +159,46 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::NewerVersion(..) | Self::TooLong(_))
     }
+
+    /// Whether the disk has no room.
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+
+        self.io_kind().is_some_and(|kind| matches!(kind, StorageFull | QuotaExceeded))
+    }
+
+    /// Whether the directory may not be written to, by anybody or by this user.
+    pub fn is_not_writable(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+
+        self.io_kind().is_some_and(|kind| matches!(kind, NotADirectory | PermissionDenied | ReadOnlyFilesystem))
+    }
+
+    /// Whether the engine found bytes that it did not write.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            // The engine has no kind of its own for a checksum that does not fit; what a disk says has other kinds.
+            Self::Engine(sled::Error::Io(error)) => {
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other)
+            }
+            Self::Engine(sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Directory(_, error) | Self::Sync(error) | Self::Engine(sled::Error::Io(error)) => Some(error.kind()),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+
         match self {
             Self::Missing(path) => write!(f, "{}: no records are kept here", path.display()),
             Self::InUse(path) => {
@@ -148,18 +208,35 @@ impl fmt::Display for StoreError {
                     path.display()
                 )
             }
-            Self::Directory(path, _) => {
-                write!(f, "{}: cannot be used as a store; it must be a directory we may write", path.display())
+            Self::Directory(path, error) => {
+                write!(f, "{}: ", path.display())?;
+                f.write_str(match error.kind() {
+                    _ if self.is_disk_full() => "the disk is full; free space on it",
+                    PermissionDenied => {
+                        "it, or something in it, is not this user's; give it to the service's user (chown -R), run \
+                         this as that user, or set store.path"
+                    }
+                    ReadOnlyFilesystem => {
+                        "the disk can only be read, as a worn-out memory card can; replace it, or mount it writable"
+                    }
+                    NotADirectory => "something in this path is a file; it must be a directory: set store.path",
+                    _ => "cannot be used as a store; it must be a directory we may write",
+                })
             }
             Self::NewerVersion(path, form) => {
                 write!(f, "{}: written by a newer kolbox (form {form}); install that version again", path.display())
             }
-            Self::Unreadable(path) => {
-                write!(f, "{}: the store's files are damaged; move the directory away and keep it", path.display())
-            }
-            Self::Engine(_) => f.write_str("the store cannot be read or written; is the disk full?"),
-            Self::Sync(_) => f.write_str("the store cannot be brought to the disk"),
+            Self::Unreadable(path) => write!(
+                f,
+                "{}: the store's files are damaged; `kolbox serve` goes on with what can be read of them, and keeps the rest",
+                path.display()
+            ),
+            Self::Engine(_) | Self::Sync(_) if self.is_disk_full() => f.write_str("the disk is full; free space on it"),
+            Self::Engine(_) => f.write_str("the store cannot be read or written; is the disk broken?"),
+            Self::Sync(_) => f.write_str("the store cannot be brought to the disk; is it broken?"),
             Self::TooLong(_) => f.write_str("the record cannot be kept"),
+            Self::Full => f.write_str("the store is full of records that the upstream has not taken"),
+            Self::Opening => f.write_str("the store is still being opened"),
         }
     }
 }
@@ -167,7 +244,12 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Missing(_) | Self::InUse(_) | Self::NewerVersion(..) | Self::Unreadable(_) => None,
+            Self::Missing(_)
+            | Self::InUse(_)
+            | Self::NewerVersion(..)
+            | Self::Unreadable(_)
+            | Self::Full
+            | Self::Opening => None,
             Self::Directory(_, error) | Self::Sync(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::TooLong(error) => Some(error),

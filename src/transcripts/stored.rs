@@ -16,7 +16,7 @@ use crate::limits::{RECORD_PARTS_MAX, STORED_VALUE_BYTES_MAX};
 pub const FORM_VERSION: u8 = 1;
 
 const CRC_BEGIN: usize = 13;
-const HEAD_BYTES: usize = 17;
+pub(super) const HEAD_BYTES: usize = 17;
 const PIECE_BYTES_MAX: usize = STORED_VALUE_BYTES_MAX - HEAD_BYTES;
 
 /// A final record's place in the order of becoming final, which is the order of sending. The first is 1.

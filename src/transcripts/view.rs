@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     record::{Outcome, Record, Source, TranscriptId},
+    store::StoreError,
     stored::{State, Stored},
 };
 use crate::{
@@ -30,6 +31,10 @@ pub struct KeeperView {
     pub missing: u64,
     /// Whether a call that ends now would get its record. If not, new calls go to the recorder.
     pub can_keep: bool,
+    /// What keeps it from that, in one word.
+    pub store_trouble: Option<StoreTrouble>,
+    /// Damaged stores that were set aside, and are still there.
+    pub quarantined: usize,
     /// Why the store refuses, for the person who looks after the box.
     pub store_error: Option<String>,
     /// When the upstream acknowledged something last.
@@ -41,6 +46,36 @@ pub struct KeeperView {
     pub oldest_unsynced: Option<Timestamp>,
     /// The last calls, the newest first: [`RECENT_CALLS_MAX`], and up to [`PARKED_SHOWN_MAX`] older ones that are parked.
     pub recent: Vec<RecentCall>,
+}
+
+/// Why nothing can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreTrouble {
+    /// The store is being opened: a moment after the start.
+    Opening,
+    /// The disk has no room.
+    DiskFull,
+    /// The directory is read-only, or somebody else's.
+    NotWritable,
+    /// The disk, or the store on it, refuses for another reason.
+    Failing,
+    /// `store.max_bytes` is taken by records that the upstream has not taken.
+    FullOfUnsynced,
+}
+
+impl StoreTrouble {
+    /// What keeps a store from keeping more, if anything does: why it failed, whether its disk has room, whether it is full.
+    pub(super) fn of(failure: Option<&StoreError>, has_room: bool, is_full: bool) -> Option<Self> {
+        match failure {
+            Some(StoreError::Opening) => Some(Self::Opening),
+            Some(error) if error.is_disk_full() => Some(Self::DiskFull),
+            Some(error) if error.is_not_writable() => Some(Self::NotWritable),
+            Some(_) => Some(Self::Failing),
+            None if !has_room => Some(Self::DiskFull),
+            None if is_full => Some(Self::FullOfUnsynced),
+            None => None,
+        }
+    }
 }
 
 /// The last failure to hand over a record.

@@ -5,14 +5,16 @@
 //! failure at once, so that no webhook hangs, and joins those that are retried (at most [`STORE_QUEUE_MAX`]; what
 //! comes beyond is refused, and its error says so). Notes about what the upstream said wait until they are durable:
 //! nobody may forget an acknowledgement.
+//!
+//! The first opening is the thread's too: a box whose store cannot be opened starts without, sends its callers to the
+//! recorder, and goes on by itself once it can. Only another kolbox's store and a newer one's end the thread.
 
 use std::{
     collections::VecDeque,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, mpsc as std_mpsc},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -21,19 +23,53 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     journal::JournalEntry,
     record::{Record, TranscriptId},
-    store::{Counts, Kept, Known, Store, StoreError},
+    store::{Counts, Known, Store, StoreError, Surroundings},
     stored::{Sequence, Stored},
 };
 use crate::{
-    limits::{STORE_GROUP_MAX, STORE_QUEUE_MAX},
+    limits::{RECENT_CALLS_MAX, STORE_GROUP_MAX, STORE_LOOK_EVERY, STORE_QUEUE_MAX, STORE_RESERVE_BYTES},
     twilio::sid::CallSid,
 };
+
+use apply::{apply, guarded, report_stored};
+
+mod apply;
 
 /// How long the disk is left alone after it refused.
 pub const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
-/// Opens the store, or opens it again.
-pub type Opener = Box<dyn FnMut() -> Result<Box<dyn Store>, StoreError> + Send>;
+/// Opens the store, or opens it again after it was closed by this error.
+pub type Opener = Box<dyn FnMut(Option<&StoreError>) -> Result<Box<dyn Store>, StoreError> + Send>;
+
+/// What the run before left in the store.
+#[derive(Debug, Default)]
+pub struct Resumed {
+    pub drafts: Vec<Stored>,
+    pub recent: Vec<Stored>,
+    pub live: Vec<JournalEntry>,
+}
+
+/// How the first opening went.
+#[derive(Debug)]
+pub enum Opened {
+    /// What it holds stands in [`Starting::resumed`].
+    Open,
+    /// It is tried again, and what it holds told when that succeeds.
+    NotYet(Arc<StoreError>),
+    /// It is another's. The thread has ended.
+    Refused(StoreError),
+}
+
+/// A store's thread that has just begun.
+#[derive(Debug)]
+pub struct Starting {
+    pub port: StorePort,
+    pub thread: JoinHandle<()>,
+    /// One message: how the first opening went. It may take its time.
+    pub first: std_mpsc::Receiver<Opened>,
+    /// What the store holds, once it is open.
+    pub resumed: oneshot::Receiver<Resumed>,
+}
 
 /// A change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +117,7 @@ pub enum NotKept {
 #[derive(Debug, Clone, Default)]
 pub struct StoreHealth {
     pub counts: Counts,
+    pub surroundings: Surroundings,
     /// Why the last attempt failed; `None`: it did not.
     pub failure: Option<Arc<StoreError>>,
 }
@@ -93,14 +130,29 @@ pub struct StorePort {
 }
 
 impl StorePort {
-    /// Starts the thread with a store that is open; `reopen` opens it again after a failure.
-    pub fn start(store: Box<dyn Store>, reopen: Opener, pause: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
+    /// Starts the thread, which opens the store, and opens it again `pause` after each failure. With more than `bytes_max`
+    /// of records that cannot go, and [`STORE_RESERVE_BYTES`] besides, it takes no further calls' records.
+    pub fn start(open: Opener, bytes_max: u64, pause: Duration) -> std::io::Result<Starting> {
         let (operations, receiver) = mpsc::channel(STORE_QUEUE_MAX);
-        let (health_sender, health) = watch::channel(StoreHealth { counts: store.counts(), failure: None });
-        let writer =
-            Writer { store: Some(store), reopen, pause, receiver, retried: VecDeque::new(), health: health_sender };
+        let opening = Some(Arc::new(StoreError::Opening));
+        let (health_sender, health) = watch::channel(StoreHealth { failure: opening, ..StoreHealth::default() });
+        let (first_sender, first) = std_mpsc::sync_channel(1);
+        let (resumed_sender, resumed) = oneshot::channel();
+        let writer = Writer {
+            store: None,
+            open,
+            bytes_max: bytes_max.saturating_add(STORE_RESERVE_BYTES),
+            pause,
+            receiver,
+            retried: VecDeque::new(),
+            health: health_sender,
+            closed_by: None,
+            first: Some(first_sender),
+            resumed: Resuming::Asked(resumed_sender),
+            looked_at: None,
+        };
         let thread = thread::Builder::new().name("store".into()).spawn(|| writer.run())?;
-        Ok((Self { operations, health }, thread))
+        Ok(Starting { port: Self { operations, health }, thread, first, resumed })
     }
 
     /// Queues a change behind those queued before it; waits only for a place in the queue.
@@ -150,18 +202,35 @@ enum Outcome {
     Known(Vec<Known>),
 }
 
+/// What the run before left in the store is told once.
+enum Resuming {
+    Asked(oneshot::Sender<Resumed>),
+    Read(oneshot::Sender<Resumed>, Resumed),
+    Told,
+}
+
 struct Writer {
     store: Option<Box<dyn Store>>,
-    reopen: Opener,
+    open: Opener,
+    /// Of new calls' records nothing is taken beyond it.
+    bytes_max: u64,
     pause: Duration,
     receiver: mpsc::Receiver<Operation>,
     /// Changes that failed, in their order.
     retried: VecDeque<Task>,
     health: watch::Sender<StoreHealth>,
+    /// What closed the store, until it is open again.
+    closed_by: Option<Arc<StoreError>>,
+    first: Option<std_mpsc::SyncSender<Opened>>,
+    resumed: Resuming,
+    looked_at: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self) {
+        if !self.open_first() {
+            return;
+        }
         while let Some(group) = self.gather() {
             let (outcomes, failure) = self.attempt(&group);
             match failure {
@@ -170,10 +239,35 @@ impl Writer {
             }
             if self.store.is_none() && self.receiver.is_closed() && self.receiver.is_empty() {
                 // Nobody waits any more, and stopping must not take for ever.
-                tracing::error!(changes = self.retried.len(), "stopped with changes that the disk did not take");
+                if !self.retried.is_empty() {
+                    tracing::error!(changes = self.retried.len(), "stopped with changes that the disk did not take");
+                }
                 return;
             }
         }
+    }
+
+    /// `false`: the store is not ours, and nothing can be done here.
+    fn open_first(&mut self) -> bool {
+        let opened = guarded(|| self.reopened().map(drop));
+        let tell = |first: Option<std_mpsc::SyncSender<Opened>>, opened| {
+            if let Some(first) = first {
+                let _ = first.send(opened);
+            }
+        };
+        match opened {
+            Ok(()) => self.answer(Vec::new(), Vec::new()),
+            Err(error @ (StoreError::InUse(_) | StoreError::NewerVersion(..))) => {
+                tell(self.first.take(), Opened::Refused(error));
+                return false;
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                tell(self.first.take(), Opened::NotYet(error.clone()));
+                self.put_off(Vec::new(), Vec::new(), error);
+            }
+        }
+        true
     }
 
     /// What is to be done next: what failed before, then what waits. `None`: nobody is left who could ask.
@@ -206,13 +300,14 @@ impl Writer {
     /// and of what came before only refusals for good are certain.
     fn attempt(&mut self, group: &[Operation]) -> (Vec<Outcome>, Option<StoreError>) {
         let mut outcomes = Vec::with_capacity(group.len());
-        let attempt = catch_unwind(AssertUnwindSafe(|| {
+        let failure = guarded(|| {
+            let bytes_max = self.bytes_max;
             let store = self.reopened()?;
             let mut changed = false;
             for operation in group {
                 outcomes.push(match operation {
                     Operation::Change(task) => {
-                        let done = apply(store, &task.change)?;
+                        let done = apply(store, &task.change, bytes_max)?;
                         // That a record was kept before does not say that it was durable then.
                         changed |= !matches!((&task.change, &done), (Change::MakeRoom { .. }, Ok(false)));
                         Outcome::Changed(done)
@@ -224,32 +319,56 @@ impl Writer {
                 });
             }
             if changed { store.make_durable() } else { Ok(()) }
-        }));
-        // A panic below is sled's way to say that its files are not what it wrote.
-        let failure = attempt.unwrap_or_else(|_| Err(StoreError::Unreadable("records".into()))).err();
-        (outcomes, failure)
+        });
+        (outcomes, failure.err())
     }
 
     fn reopened(&mut self) -> Result<&mut dyn Store, StoreError> {
         if self.store.is_none() {
-            self.store = Some((self.reopen)()?);
+            let mut store = (self.open)(self.closed_by.as_deref())?;
+            if let Resuming::Asked(_) = self.resumed {
+                let read =
+                    Resumed { drafts: store.drafts()?, recent: store.recent(RECENT_CALLS_MAX)?, live: store.live()? };
+                if let Resuming::Asked(asker) = std::mem::replace(&mut self.resumed, Resuming::Told) {
+                    self.resumed = Resuming::Read(asker, read);
+                }
+            }
+            self.store = Some(store);
+            (self.closed_by, self.looked_at) = (None, None);
         }
         match &mut self.store {
             Some(store) => Ok(store.as_mut()),
-            None => Err(StoreError::Unreadable("records".into())),
+            None => Err(StoreError::Opening),
         }
     }
 
     fn answer(&mut self, group: Vec<Operation>, outcomes: Vec<Outcome>) {
         let counts = self.store.as_ref().map_or_else(Counts::default, |store| store.counts());
-        if self.health.borrow().failure.is_some() {
-            tracing::info!("the store keeps records again");
+        let surroundings = self.look(&group);
+        let before = self.health.borrow().clone();
+        match before.failure.as_deref() {
+            None | Some(StoreError::Opening) => {}
+            Some(_) => tracing::info!("the store keeps records again"),
+        }
+        if before.surroundings.has_room != surroundings.has_room {
+            if surroundings.has_room {
+                tracing::info!("the store's disk has room again");
+            } else {
+                tracing::error!("the store's disk is full: new calls go to the recorder; free space on it");
+            }
         }
         self.health.send_if_modified(|health| {
-            let differs = health.failure.is_some() || health.counts != counts;
-            *health = StoreHealth { counts, failure: None };
+            let differs = health.failure.is_some() || health.counts != counts || health.surroundings != surroundings;
+            *health = StoreHealth { counts, surroundings, failure: None };
             differs
         });
+        // Only now: whoever is told finds the store in health.
+        if let Resuming::Read(asker, read) = std::mem::replace(&mut self.resumed, Resuming::Told) {
+            let _ = asker.send(read);
+        }
+        if let Some(first) = self.first.take() {
+            let _ = first.send(Opened::Open);
+        }
         for (operation, outcome) in group.into_iter().zip(outcomes) {
             match (operation, outcome) {
                 (Operation::Change(task), Outcome::Changed(done)) => {
@@ -267,12 +386,35 @@ impl Writer {
         }
     }
 
+    /// How it is around the store: looked at every so often, and whenever old records are.
+    fn look(&mut self, group: &[Operation]) -> Surroundings {
+        let is_asked = group
+            .iter()
+            .any(|operation| matches!(operation, Operation::Change(Task { change: Change::MakeRoom { .. }, .. })));
+        let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= STORE_LOOK_EVERY);
+        let Some(store) = self.store.as_mut().filter(|_| is_asked || is_due) else {
+            return self.health.borrow().surroundings;
+        };
+        self.looked_at = Some(Instant::now());
+        store.surroundings()
+    }
+
     /// Closes the store, tells those who must not wait, and keeps what must be tried again.
     fn put_off(&mut self, group: Vec<Operation>, outcomes: Vec<Outcome>, error: Arc<StoreError>) {
-        if self.health.borrow().failure.is_none() {
+        if matches!(self.health.borrow().failure.as_deref(), None | Some(StoreError::Opening)) {
             tracing::error!(error = %Causes(error.as_ref()), "the store cannot keep records");
         }
-        self.store = None;
+        // An engine that broke down may do so again when it is closed.
+        let store = self.store.take();
+        let was_open = store.is_some();
+        let _ = guarded(|| {
+            drop(store);
+            Ok(())
+        });
+        // What closed it, not why it does not open.
+        if was_open || self.closed_by.is_none() {
+            self.closed_by = Some(error.clone());
+        }
         self.health.send_modify(|health| health.failure = Some(error.clone()));
         let mut outcomes = outcomes.into_iter();
         let mut again = VecDeque::new();
@@ -314,37 +456,6 @@ impl Task {
     }
 }
 
-fn report_stored(record: &Record) {
-    tracing::info!(
-        event = "TRANSCRIPT_STORED",
-        call_sid = %record.call_sid,
-        stream_sid = record.stream_sid.map(tracing::field::display),
-        transcript_id = %record.id,
-        source = ?record.source,
-        outcome = ?record.outcome,
-        "transcript stored"
-    );
-}
-
-/// `Err`: the store is to be opened again. A change that can never be done is no failure of the store.
-fn apply(store: &mut dyn Store, change: &Change) -> Result<Done, StoreError> {
-    let result = match change {
-        Change::PutDraft(record) => store.put_draft(record).map(|kept| kept == Kept::New),
-        Change::PutFinal(record) => store.put_final(record).map(|kept| kept == Kept::New),
-        Change::PutLive(entry) => store.put_live(entry).map(|kept| kept == Kept::New),
-        Change::MarkSynced { sequence, at } => store.mark_synced(*sequence, *at).map(|()| true),
-        Change::Park { sequence, status, at } => store.park(*sequence, *status, *at).map(|()| true),
-        Change::Unpark(id) => store.unpark(*id),
-        Change::MakeRoom { bytes_max, synced_before } => {
-            store.make_room(*bytes_max, *synced_before).map(|deleted| deleted > 0)
-        }
-    };
-    match result {
-        Err(error @ StoreError::TooLong(_)) => Ok(Err(NotKept::Never(Arc::new(error)))),
-        result => result.map(Ok),
-    }
-}
-
 /// An error and what caused it, on one line.
 pub(super) struct Causes<'a>(pub &'a dyn std::error::Error);
 
@@ -382,12 +493,16 @@ impl std::error::Error for NotKept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transcripts::{memory_store_tests::MemoryStore, record::samples::record};
+    use crate::transcripts::{
+        journal::samples::entry, memory_store_tests::MemoryStore, record::samples::record, sled_store::SledStore,
+    };
 
     fn start(memory: &MemoryStore) -> (StorePort, JoinHandle<()>) {
         let opened = memory.clone();
-        let reopen: Opener = Box::new(move || Ok(Box::new(opened.clone())));
-        StorePort::start(Box::new(memory.clone()), reopen, Duration::from_millis(1)).unwrap()
+        let open: Opener = Box::new(move |_| Ok(Box::new(opened.clone())));
+        let starting = StorePort::start(open, u64::MAX, Duration::from_millis(1)).unwrap();
+        assert!(matches!(starting.first.recv().unwrap(), Opened::Open));
+        (starting.port, starting.thread)
     }
 
     fn put(number: u128) -> Change {
@@ -418,12 +533,17 @@ mod tests {
         drop(port);
         let again = memory.clone();
         let writer = Writer {
-            store: Some(Box::new(memory.clone())),
-            reopen: Box::new(move || Ok(Box::new(again.clone()))),
+            store: None,
+            open: Box::new(move |_| Ok(Box::new(again.clone()))),
+            bytes_max: u64::MAX,
             pause: Duration::ZERO,
             receiver,
             retried: VecDeque::new(),
             health,
+            closed_by: None,
+            first: None,
+            resumed: Resuming::Told,
+            looked_at: None,
         };
         thread::spawn(|| writer.run()).join().unwrap();
         for answer in answers {
@@ -480,9 +600,8 @@ mod tests {
     async fn a_record_beyond_every_bound_fails_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
-        let mut reopen: Opener =
-            Box::new(move || Ok(Box::new(crate::transcripts::sled_store::SledStore::open(&path)?)));
-        let (port, thread) = StorePort::start(reopen().unwrap(), reopen, Duration::from_millis(1)).unwrap();
+        let open: Opener = Box::new(move |_| Ok(Box::new(SledStore::open(&path)?)));
+        let Starting { port, thread, .. } = StorePort::start(open, u64::MAX, Duration::from_millis(1)).unwrap();
         let mut endless = record(1);
         endless.text.0 = "x".repeat(5 << 20);
         let refused = port.change(Change::PutFinal(Box::new(endless))).await;
@@ -492,5 +611,63 @@ mod tests {
         assert!(port.health().borrow().failure.is_none());
         drop(port);
         thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_open_yet_is_tried_again_and_then_tells_what_it_holds() {
+        let memory = MemoryStore::default();
+        let mut left = memory.clone();
+        left.put_draft(&record(7)).unwrap();
+        left.put_live(&entry(8)).unwrap();
+        let full = || StoreError::Directory("/there".into(), std::io::ErrorKind::StorageFull.into());
+        let opened = memory.clone();
+        let (allow, allowed) = std_mpsc::channel();
+        let open: Opener = Box::new(move |_| {
+            allowed.try_recv().map_err(|_| full())?;
+            Ok(Box::new(opened.clone()))
+        });
+        let Starting { port, thread, first, resumed } =
+            StorePort::start(open, u64::MAX, Duration::from_millis(1)).unwrap();
+        assert!(matches!(first.recv().unwrap(), Opened::NotYet(error) if error.is_disk_full()));
+        assert!(matches!(port.change(put(1)).await.await.unwrap(), Err(NotKept::Later(_))));
+        allow.send(()).unwrap();
+        let resumed = resumed.await.unwrap();
+        assert_eq!((resumed.drafts.len(), resumed.live), (1, vec![entry(8)]));
+        port.health().wait_for(|health| health.failure.is_none() && health.counts.unsynced == 1).await.unwrap();
+        drop(port);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn anothers_store_is_refused_at_once() {
+        for error in [StoreError::InUse("/there".into()), StoreError::NewerVersion("/there".into(), 2)] {
+            let mut error = Some(error);
+            let open: Opener = Box::new(move |_| Err(error.take().unwrap_or(StoreError::Full)));
+            let Starting { thread, first, .. } = StorePort::start(open, u64::MAX, Duration::ZERO).unwrap();
+            assert!(matches!(first.recv().unwrap(), Opened::Refused(_)));
+            thread.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn beyond_the_reserve_no_new_call_is_taken_and_what_is_known_goes_on() {
+        let mut memory = MemoryStore::default();
+        memory.put_draft(&record(1)).unwrap();
+        let opened = memory.clone();
+        let open: Opener = Box::new(move |_| Ok(Box::new(opened.clone())));
+        let Starting { port, .. } = StorePort::start(open, 0, Duration::from_millis(1)).unwrap();
+        assert!(port.change(put(2)).await.await.unwrap().unwrap(), "the reserve");
+        let mut memory = memory.clone();
+        let mut large = record(100);
+        large.text.0 = "x".repeat(3 << 20);
+        for number in 100..=100 + STORE_RESERVE_BYTES / (3 << 20) {
+            large.call_sid = record(number.into()).call_sid;
+            large.id = record(number.into()).id;
+            memory.put_final(&large).unwrap();
+        }
+        let refused = port.change(put(3)).await.await.unwrap();
+        assert!(matches!(refused, Err(NotKept::Never(error)) if matches!(*error, StoreError::Full)));
+        assert!(port.change(put(1)).await.await.unwrap().unwrap(), "its draft was taken before");
+        assert!(port.health().borrow().failure.is_none(), "the store is well");
     }
 }

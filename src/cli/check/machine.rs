@@ -22,7 +22,7 @@ use crate::{
     limits::STORE_RESERVE_BYTES,
     server::tls,
     system::disk_use::{self, nonempty},
-    transcripts::sled_store,
+    transcripts::{StoreError, sled_store},
 };
 
 /// Looks at everything here; blocks on the disk. `gateway_runs`: what it holds is then as it should be.
@@ -125,14 +125,7 @@ fn check_writing(path: &Path) -> Finding {
     match written.and(removed) {
         Ok(()) if existing == nonempty(path) => Finding::fine("store", format!("{} can be written", path.display())),
         Ok(()) => Finding::fine("store", format!("{} will be made", path.display())),
-        Err(error) => Finding::fix(
-            "store",
-            format!(
-                "{} cannot be written by this user ({error}): run this as the service's user, give it the directory, or \
-                 set store.path",
-                existing.display()
-            ),
-        ),
+        Err(error) => Finding::fix("store", StoreError::Directory(existing.to_owned(), error).to_string()),
     }
 }
 

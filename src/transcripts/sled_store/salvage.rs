@@ -1,0 +1,152 @@
+//! Finds records in the bytes of a store that nobody can open any more. Each stored part has its own checksum, so what is
+//! found is what was written, or it is not found. Records of more than one part are not looked for.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use serde::de::IgnoredAny;
+
+use crate::{
+    limits::{STORE_SALVAGED_MAX, STORED_VALUE_BYTES_MAX},
+    transcripts::{
+        record::TranscriptId,
+        stored::{HEAD_BYTES, Sequence, State, Stored, decode},
+    },
+};
+
+/// How the JSON of every stored record begins.
+const BEGIN: &[u8] = b"{\"state\":";
+/// The file is read in pieces of so many bytes,
+const PIECE_BYTES: usize = 4 << 20;
+/// each of which overlaps the one before, so that no record lies across an edge of both.
+const OVERLAP_BYTES: usize = 2 * STORED_VALUE_BYTES_MAX;
+
+/// Where the furthest known form of each record lies.
+#[derive(Debug)]
+pub(super) struct Salvage {
+    file: File,
+    finds: Vec<Find>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Find {
+    sequence: Option<Sequence>,
+    rank: u8,
+    at: u64,
+    bytes: usize,
+}
+
+impl Salvage {
+    /// Looks through the whole file.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut best: HashMap<TranscriptId, Find> = HashMap::new();
+        let (mut piece, mut begin) = (Vec::with_capacity(PIECE_BYTES), 0);
+        loop {
+            let read = (&mut file).take((PIECE_BYTES - piece.len()) as u64).read_to_end(&mut piece)?;
+            for (at, bytes, stored) in records_in(&piece) {
+                let find = Find { sequence: stored.sequence, rank: rank(stored.state), at: begin + at as u64, bytes };
+                let known = best.get(&stored.record.id).map(|known| known.rank);
+                let is_room = known.is_some() || best.len() < STORE_SALVAGED_MAX;
+                if known.is_none_or(|known| known < find.rank) && is_room {
+                    best.insert(stored.record.id, find);
+                }
+            }
+            if read == 0 || piece.len() < PIECE_BYTES {
+                break;
+            }
+            let done = piece.len() - OVERLAP_BYTES;
+            piece.drain(..done);
+            begin += done as u64;
+        }
+        let mut finds: Vec<_> = best.into_values().collect();
+        // Drafts last: they have no place in the order.
+        finds.sort_unstable_by_key(|find| (find.sequence.is_none(), find.sequence, find.at));
+        Ok(Self { file, finds })
+    }
+
+    /// The records, final ones in their order and then the drafts.
+    pub fn records(&self) -> impl Iterator<Item = Stored> {
+        self.finds.iter().filter_map(|find| {
+            let mut bytes = vec![0; find.bytes];
+            self.file.read_exact_at(&mut bytes, find.at).ok()?;
+            decode([bytes.as_slice()]).ok()
+        })
+    }
+}
+
+/// What lies furthest on a record's way is believed: handing one over twice, under its own key, is better than never.
+fn rank(state: State) -> u8 {
+    match state {
+        State::AwaitingRecording => 0,
+        State::Parked { .. } => 1,
+        State::Unsynced => 2,
+        State::Synced { .. } => 3,
+    }
+}
+
+/// Every whole record in these bytes, with its place and length.
+fn records_in(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Stored)> {
+    let begins = bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
+    begins.filter_map(|(json, _)| {
+        let at = json.checked_sub(HEAD_BYTES)?;
+        let rest = &bytes[json..bytes.len().min(at + STORED_VALUE_BYTES_MAX)];
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        let end = json + values.byte_offset();
+        Some((at, end - at, decode([&bytes[at..end]]).ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::transcripts::{record::samples::record, stored::encode};
+
+    #[test]
+    fn records_are_found_among_anything_else_and_across_the_edges_of_pieces() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let synced = State::Synced { at: Timestamp::UNIX_EPOCH };
+        let part = |number: u128, sequence: Option<u64>, state| {
+            encode(sequence.map(Sequence), state, &record(number)).unwrap().remove(0)
+        };
+        let mut bytes = b"noise {\"state\": {\"state\":".to_vec();
+        bytes.extend(part(2, Some(2), State::Unsynced));
+        bytes.extend(part(1, Some(1), synced));
+        bytes.extend(part(1, Some(1), State::Unsynced));
+        let mut damaged = part(3, Some(3), State::Unsynced);
+        damaged[60] ^= 1;
+        bytes.extend(damaged);
+        bytes.extend(part(5, None, State::AwaitingRecording));
+        bytes.resize(PIECE_BYTES - 100, 0xee);
+        bytes.extend(part(4, Some(4), State::Unsynced));
+        file.write_all(&bytes).unwrap();
+        let salvage = Salvage::of(file.path()).unwrap();
+        let found: Vec<_> =
+            salvage.records().map(|stored| (stored.sequence, stored.state.as_str(), stored.record)).collect();
+        assert_eq!(
+            found,
+            [
+                (Some(Sequence(1)), "synced", record(1)),
+                (Some(Sequence(2)), "unsynced", record(2)),
+                (Some(Sequence(4)), "unsynced", record(4)),
+                (None, "awaiting_recording", record(5)),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_file_holds_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(Salvage::of(file.path()).unwrap().records().count(), 0);
+    }
+}
