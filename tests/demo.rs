@@ -65,6 +65,11 @@ fn met(table: &str, name: &str) -> (bool, bool) {
     (streamed != "-", recorded != "-")
 }
 
+/// Whether a process of this number runs this program.
+fn is_kolbox(process: &str) -> bool {
+    fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("kolbox"))
+}
+
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
 }
@@ -86,6 +91,8 @@ fn every_caller_is_kept_and_the_office_gets_every_record_once() {
         ("Noa", true, true),
         ("Eli", true, true),
         ("Tamar", false, true),
+        ("Ruth", true, false),
+        ("Yael", true, true),
     ] {
         assert_eq!(met(callers, name), (streamed, recorded), "{name}: {callers}");
     }
@@ -96,6 +103,8 @@ fn every_caller_is_kept_and_the_office_gets_every_record_once() {
         ("Noa", "recording", "no_media"),
         ("Eli", "recording", "socket_lost"),
         ("Tamar", "recording", "no_capacity"),
+        ("Ruth", "stream", "-"),
+        ("Yael", "recording", "socket_lost"),
     ] {
         let [_, id, was_source, outcome, was_reason] = row(records, name)[..] else { panic!("{records}") };
         assert_eq!((id.len(), was_source, outcome, was_reason), (26, source, "untranscribed", reason));
@@ -105,6 +114,23 @@ fn every_caller_is_kept_and_the_office_gets_every_record_once() {
     {
         assert!(story.contains(part), "{part}: {story}");
     }
+    let (_, encore) = story.split_once("pulls the plug").expect("the last act");
+    let told = [
+        "is down once more",
+        "Ruth's record is on the disk",
+        "SIGKILL",
+        "is started again",
+        "Yael: Twilio took the redirect",
+        "has Ruth's record",
+        "has Yael's record",
+    ];
+    let mut rest = encore;
+    for part in told {
+        rest = rest.split_once(part).unwrap_or_else(|| panic!("{part} is missing, or comes too early: {encore}")).1;
+    }
+    let killed =
+        encore.split("process ").nth(1).and_then(|text| text.split(' ').next()).expect("the second box's number");
+    assert!(!is_kolbox(killed), "the second box is gone");
 
     let page = story.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("the status page");
     let host = page.split('/').next().expect("its host");

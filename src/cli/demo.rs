@@ -4,32 +4,36 @@ use std::{
     io,
     pin::pin,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use clap::Args;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 
 use self::{
-    cast::ROLES,
+    cast::{ENCORE, ROLES, Role},
+    encore::encore,
     play::{Played, play},
     screen::{BOLD, DRAW_EVERY, FAINT, Screen},
     stage::{AUTH_TOKEN, CALLER_SILENCE, DemoError, RETRY_MAX, Sources, Stage},
     summary::Delivered,
-    tale::Tale,
+    tale::{Sentence, Tale},
 };
 use super::{FAILED, complain};
-use crate::limits::CALLS_MAX;
+use crate::{limits::CALLS_MAX, status::snapshot::Snapshot};
 
 mod box_log;
 mod cast;
+mod encore;
 mod folder;
 mod play;
 mod screen;
+mod second_box;
 mod stage;
 mod summary;
 mod tale;
@@ -37,7 +41,7 @@ mod tale;
 /// Sentences that may wait to be written.
 const CUES_MAX: usize = 16;
 /// About how long it takes, for whoever waits.
-const TAKES: Duration = Duration::from_secs(45);
+const TAKES: Duration = Duration::from_secs(85);
 
 /// Everything on one laptop: a gateway, a simulated Twilio that places calls, a small upstream
 #[derive(Debug, Args)]
@@ -96,13 +100,32 @@ async fn show(stage: &mut Stage, mut sources: Sources, keep_running: bool) -> Re
 }
 
 /// Plays the acts, and tells what happens meanwhile.
-async fn tell(stage: &Stage, sources: &mut Sources, screen: &mut Screen) -> io::Result<Played> {
+async fn tell(stage: &Stage, sources: &mut Sources, screen: &mut Screen) -> Result<Played, DemoError> {
     let mut tale = Tale::new(stage.config.calls.clone(), CALLS_MAX);
     let (cues, mut cued) = mpsc::channel(CUES_MAX);
-    let mut acts = pin!(play(stage, cues));
+    let seen = stage.gateway.snapshot();
+    let acts = play(stage, cues.clone());
+    let mut played = follow(acts, &mut cued, sources, &mut tale, screen, Some(&seen)).await?;
+    screen.write(&format!("\n{BOLD}And now somebody pulls the plug{BOLD:#}\n\n"))?;
+    let last = encore(stage, sources.more_news.clone(), cues);
+    let more = follow(last, &mut cued, sources, &mut tale, screen, None).await??;
+    played.placed += ENCORE.len();
+    played.cast.extend(more);
+    Ok(played)
+}
+
+/// Tells the story until these acts are over. `seen`: the box whose lamps live below it.
+async fn follow<T>(
+    acts: impl Future<Output = T>,
+    cued: &mut mpsc::Receiver<Sentence>,
+    sources: &mut Sources,
+    tale: &mut Tale,
+    screen: &mut Screen,
+    seen: Option<&watch::Receiver<Arc<Snapshot>>>,
+) -> io::Result<T> {
+    let mut acts = pin!(acts);
     let mut draw = interval(DRAW_EVERY);
     draw.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let seen = stage.gateway.snapshot();
     loop {
         let sentence = tokio::select! {
             // All that happened is told before the end.
@@ -112,8 +135,10 @@ async fn tell(stage: &Stage, sources: &mut Sources, screen: &mut Screen) -> io::
             Some(news) = sources.news.recv() => tale.of_box(&news),
             played = &mut acts => return Ok(played),
             _ = draw.tick() => {
-                let now = seen.borrow().clone();
-                screen.draw(Instant::now(), &now)?;
+                if let Some(seen) = seen {
+                    let now = seen.borrow().clone();
+                    screen.draw(Instant::now(), &now)?;
+                }
                 None
             }
         };
@@ -128,7 +153,8 @@ fn introduction(stage: &Stage) -> String {
         "\n{BOLD}kolbox demo{BOLD:#}: an office's telephone, on this computer alone\n\n\
          The gateway as `kolbox serve` runs it, with lamps that are simulated; a Twilio in\n\
          small that rings it with recorded speech and obeys its TwiML; and the office's\n\
-         system that takes the records, and is down at first. All is set as on a real box,\n\
+         system that takes the records, and is down at first. In the end a second box is\n\
+         killed in the middle of a call, and started again. All is set as on a real box,\n\
          but for what nobody wants to wait for: a caller's silence is over after {} s\n\
          (30 s), and a delivery is tried again after {} s at the latest (5 min).\n\n\
          \x20 status page   {BOLD}http://{status}/?lang=en{BOLD:#}   (Hebrew: http://{status}/)\n\
@@ -138,10 +164,15 @@ fn introduction(stage: &Stage) -> String {
         stage.folder.log().display(),
         status = stage.gateway.status,
     );
-    for role in &ROLES {
-        text.push_str(&format!("  {:<7} {}\n", role.name, role.story));
-    }
-    text.push_str("  crowd   takes all places that are left, for a moment\n\n");
+    let callers = |roles: &[Role]| -> String {
+        roles.iter().map(|role| format!("  {:<7} {}\n", role.name, role.story)).collect()
+    };
+    text.push_str(&callers(&ROLES));
+    text.push_str(
+        "  crowd   takes all places that are left, for a moment\n\n  and at a second box, a process of its own:\n\n",
+    );
+    text.push_str(&callers(&ENCORE));
+    text.push('\n');
     text.push_str(&format!("{FAINT}This takes about {} s. Ctrl-C ends it.{FAINT:#}\n\n", TAKES.as_secs()));
     text
 }

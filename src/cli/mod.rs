@@ -33,7 +33,7 @@ Exit codes: 0 fine, 1 a check failed or a run-time error, 2 wrong usage or a con
 
 const DEMO_HELP: &str = "\
 Examples:
-  kolbox demo                         under two minutes, ends with a summary
+  kolbox demo                         some 85 seconds, ends with a summary
   kolbox demo --keep-running          stays up, with its status page";
 
 const CALL_HELP: &str = "\

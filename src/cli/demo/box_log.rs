@@ -55,19 +55,19 @@ impl News {
     }
 }
 
-/// Logs to a new file from here on, for the whole program.
+/// Logs to a new file from here on, for the whole program; others may add their news to it.
 ///
 /// # Errors
 /// The file cannot be made, or something logs already.
-pub fn follow(file: &Path) -> io::Result<mpsc::Receiver<News>> {
+pub fn follow(file: &Path) -> io::Result<(mpsc::Sender<News>, mpsc::Receiver<News>)> {
     let (sender, news) = mpsc::channel(NEWS_MAX);
     let file = log::json(Mutex::new(File::create_new(file)?));
     tracing_subscriber::registry()
         .with(file.with_filter(LevelFilter::INFO))
-        .with(Follower { sender })
+        .with(Follower { sender: sender.clone() })
         .try_init()
         .map_err(io::Error::other)?;
-    Ok(news)
+    Ok((sender, news))
 }
 
 struct Follower {

@@ -17,6 +17,8 @@ use crate::{
 const MEDIA_FLOW: Duration = Duration::from_secs(3);
 /// Twilio notices a lost connection only then: the box has to act first.
 const LOSS_NOTICED: Duration = Duration::from_secs(5);
+/// A box that lost its power does not even say that it is gone: Twilio notices late, and the box is back before.
+const CUT_OFF_NOTICED: Duration = Duration::from_secs(30);
 /// Nobody stays longer, so that the demo ends whatever happens.
 const STAY_MAX: Duration = Duration::from_secs(75);
 /// How long a caller bears silence.
@@ -63,6 +65,17 @@ pub const ROLES: [Role; 6] = [
     Role { english: true, ..role(6, "Tamar", "every place is taken") },
 ];
 
+/// Who calls the second box, in the last act.
+pub const ENCORE: [Role; 2] = [
+    role(7, "Ruth", "kept; the office's system is down"),
+    Role {
+        fault: StreamFault::Drops { noticed_after: CUT_OFF_NOTICED },
+        noticed: "speaks into nothing: the plug was pulled",
+        english: true,
+        ..role(8, "Yael", "the box is killed in mid-call")
+    },
+];
+
 const fn role(number: u8, name: &'static str, story: &'static str) -> Role {
     Role { name, story, noticed: "", fault: StreamFault::None, hangs_up: false, english: false, number }
 }
@@ -70,7 +83,7 @@ const fn role(number: u8, name: &'static str, story: &'static str) -> Role {
 impl Role {
     /// Whose call this is; `None`: somebody's of the crowd, or a stranger's.
     pub fn of(call_sid: CallSid) -> Option<&'static Self> {
-        ROLES.iter().find(|role| role.call_sid() == call_sid)
+        ROLES.iter().chain(&ENCORE).find(|role| role.call_sid() == call_sid)
     }
 
     pub fn call_sid(&self) -> CallSid {
@@ -145,7 +158,7 @@ mod tests {
     #[test]
     fn callers_are_known_by_their_calls_and_the_crowd_is_nobody() {
         let line = Line::new(SocketAddr::from(([127, 0, 0, 1], 1)), AccountSid::from_number(1));
-        for role in &ROLES {
+        for role in ROLES.iter().chain(&ENCORE) {
             assert_eq!(Role::of(line.plan(role).parties.call_sid), Some(role));
         }
         assert_eq!(Role::of(line.plan_of_crowd(0).parties.call_sid), None);

@@ -36,6 +36,11 @@ impl Folder {
         self.path.join("kolbox.log")
     }
 
+    /// A file or a folder in it.
+    pub fn within(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     /// Leaves it where it is, for whoever wants to know what went wrong.
     pub fn keep(&mut self) -> &Path {
         self.kept = true;

@@ -33,7 +33,7 @@ const OFFICE_BACK: Duration = Duration::from_secs(21);
 /// How long records may take to the office after the last call.
 const DELIVERY_MAX: Duration = Duration::from_secs(30);
 /// So that the last lamp and the last line are seen.
-const CURTAIN: Duration = Duration::from_millis(400);
+pub const CURTAIN: Duration = Duration::from_millis(400);
 
 /// What became of the calls.
 #[derive(Debug, Default)]
@@ -127,7 +127,8 @@ async fn see(box_seen: &mut watch::Receiver<Arc<Snapshot>>, most: Duration, want
     let _ = timeout(most, box_seen.wait_for(|now| wanted(now))).await;
 }
 
-async fn tell(cues: &mpsc::Sender<Sentence>, who: Who, text: impl Into<String>) {
+/// Says what is done, rather than what happens by itself.
+pub async fn tell(cues: &mpsc::Sender<Sentence>, who: Who, text: impl Into<String>) {
     // Nobody listens any more: the demo was ended.
     let _ = cues.send(Sentence::new(Instant::now(), who, text)).await;
 }

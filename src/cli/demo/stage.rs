@@ -8,6 +8,7 @@ use super::{
     box_log::{self, News},
     cast::Line,
     folder::Folder,
+    second_box::Site,
 };
 use crate::{
     config::{Config, Public, Status, Store},
@@ -41,6 +42,7 @@ pub struct Stage {
     pub twilio: Twilio,
     pub upstream: Upstream,
     pub line: Line,
+    pub account_sid: AccountSid,
     _rest: Served,
     /// The last to go.
     pub folder: Folder,
@@ -50,6 +52,8 @@ pub struct Stage {
 pub struct Sources {
     pub told: mpsc::Receiver<Told>,
     pub news: mpsc::Receiver<News>,
+    /// Where the second box adds its own.
+    pub more_news: mpsc::Sender<News>,
 }
 
 /// Why there is no demo.
@@ -63,6 +67,8 @@ pub enum DemoError {
     Url(url::ParseError),
     Roots(RootsError),
     Start(StartError),
+    /// The box that is to be killed does not start.
+    SecondBox(io::Error),
     /// Standard output is gone.
     Output(io::Error),
 }
@@ -71,7 +77,7 @@ impl Stage {
     /// Starts everything; the office's system is down.
     pub async fn build() -> Result<(Self, Sources), DemoError> {
         let folder = Folder::make().map_err(|(path, error)| DemoError::Folder(path, error))?;
-        let news = box_log::follow(&folder.log()).map_err(DemoError::Log)?;
+        let (more_news, news) = box_log::follow(&folder.log()).map_err(DemoError::Log)?;
         let (teller, told) = mpsc::channel(TOLD_MAX);
         let account_sid = AccountSid::from_number(1);
         // The box's certificate is its own, as good as any on loopback.
@@ -84,7 +90,31 @@ impl Stage {
         let config = config(&folder, account_sid, rest.address, upstream.address())?;
         let gateway = Gateway::start(config.clone()).await.map_err(DemoError::Start)?;
         let line = Line::new(gateway.public, account_sid);
-        Ok((Self { gateway, config, twilio, upstream, line, _rest: rest, folder }, Sources { told, news }))
+        let stage = Self { gateway, config, twilio, upstream, line, account_sid, _rest: rest, folder };
+        Ok((stage, Sources { told, news, more_news }))
+    }
+
+    /// Where the box of the last act finds what it needs: all but its own ports and its own disk is the first one's.
+    pub fn second_site(&self) -> Site {
+        let store = toml::Value::String(self.folder.within("second-store").display().to_string());
+        let sync = self.config.sync.url.as_ref().map(|url| url.as_str()).unwrap_or_default();
+        let settings = format!(
+            "[status]\nlisten = \"{LOOPBACK}\"\n\
+             [twilio]\naccount_sid = \"{}\"\nauth_token = \"{AUTH_TOKEN}\"\napi_base = \"{}\"\n\
+             [calls]\ncaller_silence = \"{}s\"\n\
+             [store]\npath = {store}\n\
+             [sync]\nurl = \"{sync}\"\ntoken = \"{SYNC_TOKEN}\"\nretry_max = \"{}s\"\n",
+            self.account_sid,
+            self.config.twilio.api_base,
+            CALLER_SILENCE.as_secs(),
+            RETRY_MAX.as_secs(),
+        );
+        Site {
+            configuration: self.folder.within("second-kolbox.toml"),
+            log: self.folder.within("second-kolbox.log"),
+            said: self.folder.within("second-kolbox.stderr"),
+            settings,
+        }
     }
 }
 
@@ -126,6 +156,7 @@ impl fmt::Display for DemoError {
             Self::Url(_) => f.write_str("the office's system has no URL"),
             Self::Roots(_) => f.write_str("TLS cannot be set up"),
             Self::Start(_) => f.write_str("the gateway does not start"),
+            Self::SecondBox(_) => f.write_str("the second box, which is to be killed, does not start"),
             Self::Output(_) => f.write_str("cannot write"),
         }
     }
@@ -134,7 +165,11 @@ impl fmt::Display for DemoError {
 impl Error for DemoError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(match self {
-            Self::Folder(_, error) | Self::Log(error) | Self::Listen(_, error) | Self::Output(error) => error,
+            Self::Folder(_, error)
+            | Self::Log(error)
+            | Self::Listen(_, error)
+            | Self::SecondBox(error)
+            | Self::Output(error) => error,
             Self::Url(error) => error,
             Self::Roots(error) => error,
             Self::Start(error) => error,

@@ -151,8 +151,8 @@ fn write_verdict(text: &mut String, played: &Played, failures: &[String]) -> std
         let count = played.placed;
         return writeln!(
             text,
-            "\n{GOOD}KEPT{GOOD:#}  {count} of {count} calls: no caller ended in silence, and every record\n      \
-             reached the office exactly once.\n"
+            "\n{GOOD}KEPT{GOOD:#}  {count} of {count} calls, two outages and one SIGKILL: no caller ended in\n      \
+             silence, and every record reached the office exactly once.\n"
         );
     }
     writeln!(text, "\n{BAD}NOT KEPT{BAD:#}")?;
