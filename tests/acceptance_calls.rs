@@ -59,8 +59,9 @@ fn who_does_not_sign_or_signs_wrongly_gets_403() {
     assert!(stranger.code == Some(1) && stranger.out.starts_with("403 "), "{}", stranger.out);
 
     serve.terminate();
-    let (code, _) = serve.end();
+    let (code, log) = serve.end();
     assert_eq!(code, Some(0));
+    assert_eq!(log.errors(), Vec::<&Value>::new(), "from the start to the end");
     assert_eq!(office.transcripts(), Vec::<Value>::new(), "nothing happened");
 }
 

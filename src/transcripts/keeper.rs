@@ -110,9 +110,12 @@ impl Keeper {
         let (late_left, late) = oneshot::channel();
         let left = resumed.as_ref().map_or_else(Left::default, |resumed| Left::of(&resumed.live, clock));
         let store = (starting.port, starting.thread);
+        let is_late = resumed.is_none();
         let (mut keeper, view, audio) =
             KeeperLoop::new(options, errands, (receiver, weak), upstream, store, resumed.unwrap_or_default());
-        keeper.resume_late(starting.resumed, late_left);
+        if is_late {
+            keeper.resume_late(starting.resumed, late_left);
+        }
         let port = KeeperPort { commands, view };
         Ok(Started { port, task: tokio::spawn(keeper.run()), left, late, audio })
     }

@@ -151,13 +151,12 @@ impl KeeperLoop {
         (keeper, view_receiver, audio_seen)
     }
 
-    /// Goes on with what a store holds that opens only later, and tells `left` what the run before left. Nothing comes of
-    /// it if the store was open from the start.
+    /// Goes on with what a store holds that opens only later, and tells `left` what the run before left.
     pub fn resume_late(&mut self, late: oneshot::Receiver<Resumed>, left: oneshot::Sender<Left>) {
         self.work.spawn(async move {
             match late.await {
                 Ok(resumed) => Work::Resumed { resumed, left },
-                // It will never come: the store was open from the start, or its thread has ended.
+                // It will never come: the store's thread has ended.
                 Err(_) => std::future::pending().await,
             }
         });

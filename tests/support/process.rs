@@ -225,6 +225,11 @@ impl Log {
         self.0.iter().filter(|line| line["call_sid"] == call_sid).filter_map(describe).collect()
     }
 
+    /// All lines at level ERROR.
+    pub fn errors(&self) -> Vec<&Value> {
+        self.0.iter().filter(|line| line["level"] == "ERROR").collect()
+    }
+
     /// Its plain messages.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|line| line["message"].as_str())
