@@ -195,7 +195,8 @@ impl SledStore {
         if row.keys().next().is_none() { Ok(None) } else { self.sound(row) }
     }
 
-    fn commit(&mut self, mut batch: Batch, ledger: Ledger) -> Result<(), StoreError> {
+    fn commit(&mut self, mut batch: Batch, mut ledger: Ledger) -> Result<(), StoreError> {
+        ledger.changes += 1;
         batch.insert(LEDGER_KEY, ledger.encode());
         self.tree.apply_batch(batch)?;
         self.ledger = ledger;
@@ -292,7 +293,9 @@ impl Store for SledStore {
         if self.call_entry(&entry.call_sid)?.is_some() {
             return Ok(Kept::Already);
         }
-        self.tree.insert(live_key(&entry.call_sid), entry.encode())?;
+        let mut batch = Batch::default();
+        batch.insert(live_key(&entry.call_sid), entry.encode());
+        self.commit(batch, self.ledger)?;
         Ok(Kept::New)
     }
 

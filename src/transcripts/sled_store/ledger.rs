@@ -31,6 +31,9 @@ pub(super) struct Ledger {
     /// begin at 0.
     #[serde(default)]
     pub kept: u64,
+    /// Changes of any kind since the store was made.
+    #[serde(default)]
+    pub changes: u64,
     pub counts: Counts,
 }
 
@@ -38,6 +41,7 @@ impl Ledger {
     pub const EMPTY: Self = Self {
         next_sequence: Sequence(1),
         kept: 0,
+        changes: 0,
         counts: Counts { awaiting_recording: 0, unsynced: 0, parked: 0, synced: 0, bytes: 0, damaged: 0, missing: 0 },
     };
 
@@ -52,9 +56,9 @@ impl Ledger {
         (crc32fast::hash(json) == u32::from_be_bytes(*checksum)).then(|| serde_json::from_slice(json).ok()).flatten()
     }
 
-    /// Whether this one has seen records, or given numbers, that `other` knows nothing of.
+    /// Whether this one has seen changes that `other` knows nothing of.
     pub fn is_ahead_of(&self, other: &Self) -> bool {
-        self.kept > other.kept || self.next_sequence > other.next_sequence
+        self.changes > other.changes || self.kept > other.kept || self.next_sequence > other.next_sequence
     }
 }
 
@@ -86,7 +90,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(read_mark(directory.path()), None);
         let counts = Counts { unsynced: u64::MAX, bytes: u64::MAX, missing: u64::MAX, ..Counts::default() };
-        let long = Ledger { next_sequence: Sequence(u64::MAX), kept: u64::MAX, counts };
+        let long = Ledger { next_sequence: Sequence(u64::MAX), kept: u64::MAX, changes: u64::MAX, counts };
         for ledger in [long, Ledger::EMPTY] {
             write_mark(directory.path(), &ledger).unwrap();
             assert_eq!(read_mark(directory.path()), Some(ledger));

@@ -82,6 +82,7 @@ fn fill(directory: &Path) -> Result<(), StoreError> {
         let Sequence(next) = ledger.next_sequence.max(known.next_sequence);
         ledger.next_sequence = Sequence(next.saturating_add(STORE_SEQUENCE_LEAP));
         ledger.kept = ledger.kept.max(known.kept);
+        ledger.changes = ledger.changes.max(known.changes);
         let lost = known.counts.stored().saturating_sub(ledger.counts.stored());
         ledger.counts.damaged = known.counts.damaged;
         ledger.counts.missing = known.counts.missing + lost;

@@ -101,6 +101,21 @@ fn a_store_that_went_back_to_an_older_state_is_noticed_by_its_mark() {
 }
 
 #[test]
+fn a_store_that_forgot_only_what_the_upstream_had_said_is_not_trusted_either() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(filled(directory.path(), 3));
+    let older = fs::read(directory.path().join(FOLDER).join(DATA_FILE)).unwrap();
+    let mut store = SledStore::open(directory.path()).unwrap();
+    store.mark_synced(Sequence(1), Timestamp::UNIX_EPOCH).unwrap();
+    store.make_durable().unwrap();
+    drop(store);
+    fs::write(directory.path().join(FOLDER).join(DATA_FILE), older).unwrap();
+
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!((store.counts().stored(), store.counts().missing, quarantined(directory.path())), (3, 0, 1));
+}
+
+#[test]
 fn only_the_last_damaged_stores_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..STORE_QUARANTINES_MAX + 2 {
@@ -161,10 +176,10 @@ fn a_lost_ledger_is_made_anew_from_the_records() {
     }
     store.mark_synced(Sequence(3), Timestamp::UNIX_EPOCH).unwrap();
     store.put_draft(&record(9)).unwrap();
-    let before = store.ledger;
+    let before = store.ledger.counts;
     store.tree.insert(LEDGER_KEY, b"\x01nonsense").unwrap();
     drop(store);
-    assert_eq!(SledStore::open(directory.path()).unwrap().ledger, before);
+    assert_eq!(SledStore::open(directory.path()).unwrap().counts(), before);
 }
 
 #[test]
