@@ -36,12 +36,15 @@ fn wait_for_troubles(office: &Office, codes: &[&str]) {
     connection.set_read_timeout(Some(NOTICED_MAX)).unwrap();
     write!(connection, "GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", office.status).unwrap();
     let until = Instant::now() + NOTICED_MAX;
+    let mut status = Value::Null;
     for line in BufReader::new(connection).lines().map_while(Result::ok) {
-        let Some(status) = line.strip_prefix("data:") else { continue };
-        let status: Value = serde_json::from_str(status).unwrap();
-        if troubles(&status) == codes {
-            return;
+        if let Some(data) = line.strip_prefix("data:") {
+            status = serde_json::from_str(data).unwrap();
+            if troubles(&status) == codes {
+                return;
+            }
         }
+        // What only keeps the connection alive comes for ever.
         assert!(Instant::now() < until, "waited in vain for {codes:?}: {status:#}");
     }
     panic!("the status went away while {codes:?} was waited for");
