@@ -262,6 +262,43 @@ pub const CONFIG_MISTAKES_MAX: usize = 100;
 /// Entries of a directory that are looked at for a name like one that is not there.
 pub const DIRECTORY_ENTRIES_MAX: usize = 1_024;
 
+/// The longest sound that is recognized in one go (a call is cut into utterances long before).
+pub const RECOGNIZED_AUDIO_MAX: Duration = Duration::from_secs(30 * 60);
+/// A speech engine: time to connect.
+pub const SPEECH_CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A speech engine's answer, in bytes: more than half an hour of speech takes with the times of every word.
+pub const SPEECH_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Segments kept of one answer; what follows them is added to the last.
+pub const SPEECH_SEGMENTS_MAX: usize = 4_096;
+/// Wyoming: the line that begins an event, in bytes.
+pub const WYOMING_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Wyoming: what may follow that line, in bytes (the list of what a server has, or a transcript).
+pub const WYOMING_DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Wyoming: events read while waiting for one of them.
+pub const WYOMING_EVENTS_MAX: usize = 1_024;
+/// Wyoming: a chunk of sound, in bytes (a second of 16 kHz).
+pub const WYOMING_CHUNK_BYTES: usize = 32_000;
+/// Names and products handed to an engine, in characters: whisper reads 224 tokens of them.
+pub const SPEECH_HINTS_CHARS_MAX: usize = 600;
+/// What may wait for the engine in this program while it recognizes; beyond it the answer is that it is busy.
+pub const WHISPER_QUEUE_MAX: usize = 4;
+/// Cores that it takes at most; more of them gain little and starve the calls.
+pub const WHISPER_THREADS_MAX: usize = 4;
+/// What it takes of memory beyond the model's own size, in bytes (base: 220 MB measured with five beams).
+pub const WHISPER_MEMORY_BYTES: u64 = 400 * 1024 * 1024;
+/// A model's file, in bytes (the largest published one has 3.1 GB).
+pub const MODEL_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// A model's download that brought nothing for so long is given up; begun again it goes on where it stopped.
+pub const MODEL_STALL_MAX: Duration = Duration::from_secs(30);
+/// Redirects followed to a model (its host hands out files from others).
+pub const MODEL_REDIRECTS_MAX: usize = 5;
+/// Failures in a row after which a speech engine is left alone for a while.
+pub const CIRCUIT_FAILURES_MAX: u32 = 3;
+/// How long it is left alone at first; twice as long after each further try that failed,
+pub const CIRCUIT_REST_MIN: Duration = Duration::from_secs(5);
+/// and at most so long.
+pub const CIRCUIT_REST_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// A board file, in bytes.
 pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
 /// Calls that the status page lists by themselves; those beyond it are counted in one line.

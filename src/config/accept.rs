@@ -21,6 +21,8 @@ pub(super) use twilio_values::{account_sid, api_key_sid, auth_token, prompt};
 
 /// Longest text but that of a prompt, in characters.
 const TEXT_CHARS_MAX: usize = 1_024;
+/// Longest of `speech.hints`: a name, not a sentence.
+const HINT_CHARS_MAX: usize = 64;
 
 /// Text without control and invisible characters; it may be empty.
 pub(super) fn text(given: &Given) -> Result<String, Refusal> {
@@ -164,6 +166,18 @@ pub(super) fn list<T>(item: impl Fn(&Given) -> Result<T, Refusal>) -> impl Fn(&G
         }
         Err(Refusal::new(wrong.join("; ")).perhaps(meant.map(Given::List)))
     }
+}
+
+/// A word or a name, as one part of a list.
+pub(super) fn hint(given: &Given) -> Result<String, Refusal> {
+    let text = filled_text(given)?;
+    if text.trim() != text {
+        return Err(Refusal::new("has a space at its beginning or end").instead(Given::Text(text.trim().to_owned())));
+    }
+    if text.chars().count() > HINT_CHARS_MAX {
+        return Err(format!("expected a name or a product, of at most {HINT_CHARS_MAX} characters").into());
+    }
+    Ok(text)
 }
 
 /// A path as it is meant: nothing here stands for the home directory.

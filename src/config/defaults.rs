@@ -85,6 +85,7 @@ impl Default for Speech {
             model: String::new(),
             url: String::new(),
             api_key: SecretString::default(),
+            hints: Vec::new(),
             wait: Duration::from_secs(24 * 3600),
         }
     }

@@ -102,7 +102,8 @@ fn read_fallback(reader: &mut Reader, fallback: &mut Fallback) {
     reader.read("fallback.delete_at_twilio", &mut fallback.delete_at_twilio, boolean);
 }
 
-fn read_speech(reader: &mut Reader, speech: &mut Speech) {
+/// Also read alone, by whoever recognizes and answers no calls.
+pub(super) fn read_speech(reader: &mut Reader, speech: &mut Speech) {
     let engines = &[
         ("none", SpeechEngine::None),
         ("whisper", SpeechEngine::Whisper),
@@ -114,6 +115,7 @@ fn read_speech(reader: &mut Reader, speech: &mut Speech) {
     reader.read("speech.model", &mut speech.model, accept::text);
     reader.read("speech.url", &mut speech.url, accept::speech_url);
     reader.read_secret("speech.api_key", &mut speech.api_key, accept::secret);
+    reader.read("speech.hints", &mut speech.hints, list(accept::hint));
     reader.read("speech.wait", &mut speech.wait, duration(Duration::ZERO..=YEAR));
 }
 

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 use secrecy::ExposeSecret;
 
 use super::{
-    Config, ConfigError, Mistake, Place, SpeechEngine, Store, TlsMode, accept, document, keys,
+    Config, ConfigError, Mistake, Place, Speech, SpeechEngine, Store, TlsMode, accept, document, keys,
     reader::{Entries, Entry, Given, Key, Reader},
     refusal::Refusal,
     spelling::{self, Unknown},
 };
+use crate::limits::SPEECH_HINTS_CHARS_MAX;
 
 /// Where values come from: texts only, so that loading is a function of them.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,24 @@ pub(super) fn store_path_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Re
     keys::read_store_path(&mut reader, &mut path);
     mistakes.extend(reader.into_parts().1);
     if mistakes.is_empty() { Ok(path) } else { Err(ConfigError::new(mistakes)) }
+}
+
+/// Who turns voice into text, and where the store with the models is: for whoever recognizes and answers no calls. What
+/// the other sections say is not looked at.
+///
+/// # Errors
+/// What is wrong with these, and whatever could hide what they say.
+pub(super) fn speech_beside(sources: Sources<'_>, found: Vec<Mistake>) -> Result<(Speech, PathBuf), ConfigError> {
+    let Gathered { mut reader, mut mistakes, complete, guesses, .. } = gather(sources, found);
+    guesses.into_iter().for_each(|(key, entry)| reader.guess(key, entry));
+    let (mut speech, mut store) = (Speech::default(), Store::default().path);
+    keys::read_speech(&mut reader, &mut speech);
+    keys::read_store_path(&mut reader, &mut store);
+    if complete {
+        check_speech(&speech, &mut reader);
+    }
+    mistakes.extend(reader.into_parts().1);
+    if mistakes.is_empty() { Ok((speech, store)) } else { Err(ConfigError::new(mistakes)) }
 }
 
 /// What all layers say, before anybody looked at what it means.
@@ -177,7 +196,7 @@ fn replace_port(config: &mut Config, environment: &BTreeMap<String, String>) -> 
 fn check_together(config: &Config, reader: &mut Reader) {
     check_listeners(config, reader);
     check_twilio(config, reader);
-    check_speech(config, reader);
+    check_speech(&config.speech, reader);
     let sync = &config.sync;
     if sync.retry_min > sync.retry_max {
         reader
@@ -221,8 +240,7 @@ fn check_twilio(config: &Config, reader: &mut Reader) {
     }
 }
 
-fn check_speech(config: &Config, reader: &mut Reader) {
-    let speech = &config.speech;
+fn check_speech(speech: &Speech, reader: &mut Reader) {
     let (needs_model, scheme) = match speech.engine {
         SpeechEngine::None => (false, None),
         SpeechEngine::Whisper => (true, None),
@@ -236,5 +254,11 @@ fn check_speech(config: &Config, reader: &mut Reader) {
         let refusal = Refusal::new(format!("must begin with {scheme} with this speech.engine"));
         let rest = speech.url.split_once("://").map(|(_, rest)| Given::Text(format!("{scheme}{rest}")));
         reader.refuse("speech.url", refusal.perhaps(rest.filter(|_| scheme.ends_with("://"))));
+    }
+    if speech.hints.iter().map(|hint| hint.chars().count() + 2).sum::<usize>() > SPEECH_HINTS_CHARS_MAX {
+        let reason = format!(
+            "must not be longer than {SPEECH_HINTS_CHARS_MAX} characters together, so that engines read all of them"
+        );
+        reader.refuse("speech.hints", reason);
     }
 }

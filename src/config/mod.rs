@@ -165,11 +165,14 @@ pub struct Speech {
     pub engine: SpeechEngine,
     /// The callers' language, as the engine names it: `he`, `en`, `auto`.
     pub language: String,
-    /// whisper: a ggml file; openai: the model's name.
+    /// whisper: a ggml file, by its path or by its name below the store's `models`; openai, wyoming: the model's name
+    /// there.
     pub model: String,
     /// openai: the base URL; wyoming: `tcp://host:port`.
     pub url: String,
     pub api_key: SecretString,
+    /// Names and products that callers say, so that the engine knows how they are written.
+    pub hints: Vec<String>,
     /// How long a record may wait for its text before it is sent without.
     pub wait: Duration,
 }

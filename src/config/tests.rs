@@ -277,6 +277,7 @@ fn values_that_do_not_fit_together_are_refused() {
         ("[twilio]\napi_key_secret = \"x\"", "twilio.api_key_sid (not set): must be given too"),
         ("[sync]\nretry_min = \"10m\"", "sync.retry_max (not set): must not be below sync.retry_min, 10m"),
         ("[speech]\nengine = \"whisper\"", "speech.model (not set): must not be empty"),
+        ("[speech]\nhints = [\" Dana\"]", "kolbox.toml:2: speech.hints = [\" Dana\"]: \" Dana\": has a space"),
         (
             "[speech]\nengine = \"wyoming\"\nurl = \"https://x\"",
             "kolbox.toml:3: speech.url = \"https://x\": must begin",

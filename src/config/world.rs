@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Config, ConfigError, Mistake, Place, keys,
-    load::{Sources, is_ours, load_beside, store_path_beside},
+    Config, ConfigError, Mistake, Place, Speech, keys,
+    load::{Sources, is_ours, load_beside, speech_beside, store_path_beside},
     named_files,
 };
 use crate::limits::CONFIG_BYTES_MAX;
@@ -65,6 +65,14 @@ impl World {
     /// What keeps it from being known.
     pub fn store_path(&self) -> Result<PathBuf, ConfigError> {
         self.read(store_path_beside)
+    }
+
+    /// Who turns voice into text, and where the store is; what the other sections say is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with these two, and with the layers themselves.
+    pub fn speech(&self) -> Result<(Speech, PathBuf), ConfigError> {
+        self.read(speech_beside)
     }
 
     fn read<T>(

@@ -1,8 +1,7 @@
-//! Sound files to telephone samples: MP3 and WAV of any rate, one or more channels, in memory and bounded.
+//! Sound files to samples: MP3 and WAV of any rate, one or more channels, in memory and bounded.
 
 use std::{fmt, io::Cursor, time::Duration};
 
-use rubato::{Fft, FixedSync, Resampler, audioadapter_buffers::direct::InterleavedSlice};
 use symphonia::core::{
     codecs::audio::{AudioDecoder, AudioDecoderOptions},
     errors::Error as SymphoniaError,
@@ -11,12 +10,16 @@ use symphonia::core::{
     meta::MetadataOptions,
 };
 
-use super::audio::{SAMPLE_RATE_HZ, duration};
-use crate::limits::DECODED_AUDIO_MAX;
+use super::{
+    WIDE_RATE_HZ,
+    audio::{SAMPLE_RATE_HZ, duration},
+    recognizer::Pcm,
+    resample::{resample, to_pcm},
+};
+use crate::limits::{DECODED_AUDIO_MAX, RECOGNIZED_AUDIO_MAX};
 
 /// Rates that sound files really have; others are a damaged header.
 const RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
-const RESAMPLER_CHUNK_FRAMES: usize = 1_024;
 
 /// A decoded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +39,9 @@ pub enum DecodeError {
     Empty,
     /// The header names a rate outside of 4 to 192 kHz.
     Rate(u32),
-    /// It plays longer than [`DECODED_AUDIO_MAX`].
-    TooLong,
-    /// The rate could not be converted to 8 kHz.
+    /// It plays longer than is decoded for its purpose.
+    TooLong(Duration),
+    /// The rate could not be converted.
     Resample(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -48,7 +51,7 @@ impl fmt::Display for DecodeError {
             Self::Unsupported(_) => f.write_str("neither an MP3 nor a WAV file that can be read"),
             Self::Empty => f.write_str("no sound in the file"),
             Self::Rate(hz) => write!(f, "a sample rate of {hz} Hz"),
-            Self::TooLong => write!(f, "longer than {} s", DECODED_AUDIO_MAX.as_secs()),
+            Self::TooLong(most) => write!(f, "longer than {} s", most.as_secs()),
             Self::Resample(_) => f.write_str("the sample rate cannot be converted"),
         }
     }
@@ -59,34 +62,48 @@ impl std::error::Error for DecodeError {
         match self {
             Self::Unsupported(source) => Some(source),
             Self::Resample(source) => Some(source.as_ref()),
-            Self::Empty | Self::Rate(_) | Self::TooLong => None,
+            Self::Empty | Self::Rate(_) | Self::TooLong(_) => None,
         }
     }
 }
 
-/// Decodes a whole file. `extension` (`mp3`, `wav`) is only a hint; what the bytes say counts.
+/// Decodes a whole file of at most [`DECODED_AUDIO_MAX`] for the telephone. `extension` (`mp3`, `wav`) is only a hint;
+/// what the bytes say counts.
 pub fn decode(bytes: &[u8], extension: &str) -> Result<Sound, DecodeError> {
+    let (mono, rate_hz) = decode_file(bytes, extension, DECODED_AUDIO_MAX)?;
+    let mono = resample(&mono, rate_hz, SAMPLE_RATE_HZ).map_err(DecodeError::Resample)?;
+    let pcm8k = to_pcm(&mono);
+    Ok(Sound { duration: duration(pcm8k.len()), pcm8k })
+}
+
+/// Decodes a whole file of at most [`RECOGNIZED_AUDIO_MAX`] for a speech engine: what has the telephone's rate keeps it,
+/// all else gets 16 kHz.
+pub fn decode_to_recognize(bytes: &[u8], extension: &str) -> Result<Pcm, DecodeError> {
+    let (mono, rate_hz) = decode_file(bytes, extension, RECOGNIZED_AUDIO_MAX)?;
+    let wanted_hz = if rate_hz == SAMPLE_RATE_HZ { SAMPLE_RATE_HZ } else { WIDE_RATE_HZ };
+    let mono = resample(&mono, rate_hz, wanted_hz).map_err(DecodeError::Resample)?;
+    Ok(Pcm { samples: to_pcm(&mono).into(), rate_hz: wanted_hz })
+}
+
+fn decode_file(bytes: &[u8], extension: &str, longest: Duration) -> Result<(Vec<f32>, u32), DecodeError> {
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes.to_vec())), Default::default());
     let mut hint = Hint::new();
     hint.with_extension(extension);
     let format = symphonia::default::get_probe()
         .probe(&hint, source, FormatOptions::default(), MetadataOptions::default())
         .map_err(DecodeError::Unsupported)?;
-    let (mono, rate_hz) = decode_mono(format)?;
-    let mono = if rate_hz == SAMPLE_RATE_HZ { mono } else { to_telephone_rate(&mono, rate_hz)? };
-    let pcm8k: Vec<i16> = mono.iter().map(|sample| (sample * 32_768.0) as i16).collect();
-    Ok(Sound { duration: duration(pcm8k.len()), pcm8k })
+    decode_mono(format, longest)
 }
 
 /// The first sound track, its channels mixed to one, at its own rate.
-fn decode_mono(mut format: Box<dyn FormatReader + '_>) -> Result<(Vec<f32>, u32), DecodeError> {
+fn decode_mono(mut format: Box<dyn FormatReader + '_>, longest: Duration) -> Result<(Vec<f32>, u32), DecodeError> {
     let track = format.default_track(TrackType::Audio).ok_or(DecodeError::Empty)?;
     let track_id = track.id;
     let parameters = track.codec_params.as_ref().and_then(|parameters| parameters.audio()).ok_or(DecodeError::Empty)?;
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
         .map_err(DecodeError::Unsupported)?;
-    let mut track = Track { mono: Vec::new(), rate_hz: None, interleaved: Vec::new() };
+    let mut track = Track { mono: Vec::new(), rate_hz: None, interleaved: Vec::new(), longest };
     // A file that breaks off is played as far as it goes: a player would do the same.
     while let Ok(Some(packet)) = format.next_packet() {
         if packet.track_id == track_id && !track.append(decoder.as_mut(), &packet)? {
@@ -104,6 +121,7 @@ struct Track {
     mono: Vec<f32>,
     rate_hz: Option<u32>,
     interleaved: Vec<f32>,
+    longest: Duration,
 }
 
 impl Track {
@@ -129,21 +147,11 @@ impl Track {
         decoded.copy_to_vec_interleaved(&mut self.interleaved);
         let frames = self.interleaved.chunks_exact(channels);
         self.mono.extend(frames.map(|frame| frame.iter().sum::<f32>() / channels as f32));
-        if self.mono.len() as u64 > DECODED_AUDIO_MAX.as_secs() * u64::from(rate_hz) {
-            return Err(DecodeError::TooLong);
+        if self.mono.len() as u64 > self.longest.as_secs() * u64::from(rate_hz) {
+            return Err(DecodeError::TooLong(self.longest));
         }
         Ok(true)
     }
-}
-
-fn to_telephone_rate(mono: &[f32], rate_hz: u32) -> Result<Vec<f32>, DecodeError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| DecodeError::Resample(error);
-    let mut resampler =
-        Fft::<f32>::new(rate_hz as usize, SAMPLE_RATE_HZ as usize, RESAMPLER_CHUNK_FRAMES, 1, FixedSync::Input)
-            .map_err(|error| failed(Box::new(error)))?;
-    let input = InterleavedSlice::new(mono, 1, mono.len()).map_err(|error| failed(error.to_string().into()))?;
-    let output = resampler.process_all(&input, mono.len(), None).map_err(|error| failed(Box::new(error)))?;
-    Ok(output.take_data())
 }
 
 #[cfg(test)]
@@ -214,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn for_recognition_the_telephones_rate_is_kept_and_others_become_16_khz() {
+        let recognized = |rate_hz| {
+            let pcm = decode_to_recognize(&wav(rate_hz, 1, 1.0, 1_000.0), "wav").unwrap();
+            assert!(difference_ms(pcm.duration(), Duration::from_secs(1)) <= 1, "{rate_hz}: {:?}", pcm.duration());
+            pcm.rate_hz
+        };
+        assert_eq!([8_000, 16_000, 44_100, 6_000].map(recognized), [8_000, 16_000, 16_000, 16_000]);
+        let longer = decode_to_recognize(&wav(4_000, 1, DECODED_AUDIO_MAX.as_secs_f32() + 1.0, 500.0), "wav");
+        assert!(longer.is_ok());
+    }
+
+    #[test]
     fn the_extension_is_only_a_hint() {
         assert!(decode(&wav(8_000, 1, 0.1, 500.0), "mp3").is_ok());
     }
@@ -232,6 +252,6 @@ mod tests {
     #[test]
     fn a_file_that_plays_too_long_is_refused() {
         let seconds = DECODED_AUDIO_MAX.as_secs_f32() + 1.0;
-        assert!(matches!(decode(&wav(4_000, 1, seconds, 500.0), "wav"), Err(DecodeError::TooLong)));
+        assert!(matches!(decode(&wav(4_000, 1, seconds, 500.0), "wav"), Err(DecodeError::TooLong(DECODED_AUDIO_MAX))));
     }
 }

@@ -18,7 +18,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use jiff::{Timestamp, fmt::rfc2822};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::connector::{BoundedConnector, BoxError, Mark};
 use crate::limits::{HTTP_IDLE_MAX, HTTP_IDLE_PER_HOST_MAX, HTTP_REPLY_HEADER_BYTES_MAX, RETRY_AFTER_MAX};
@@ -128,6 +128,12 @@ impl HttpClient {
             Ok(body) => Ok(Reply { status, headers: parts.headers, retry_after, body }),
             Err(why) => Err(Failure::Body { status, retry_after, why }),
         }
+    }
+
+    /// Sends a request and reads the answer's head within `limit`. Its body, of a size that no memory should hold, is the
+    /// caller's to read and to bound.
+    pub async fn begin(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Incoming>, Failure> {
+        timeout(limit, self.respond(request.map(Full::new))).await.unwrap_or(Err(Failure::TimedOut))
     }
 
     /// The answer's head.
