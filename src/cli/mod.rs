@@ -12,8 +12,10 @@ use crate::{
 pub mod call;
 pub mod check;
 pub mod demo;
+pub mod model;
 pub mod serve;
 pub mod signature;
+pub mod transcribe;
 pub mod transcripts;
 
 /// A check failed, or something went wrong while running.
@@ -69,6 +71,22 @@ Examples (the gateway must be stopped: it holds the store):
 Damaged records are left out and counted; everything else is written. Nothing in the store is changed.
 Exit code 0: all was written. 1: something is missing or damaged.";
 
+const TRANSCRIBE_HELP: &str = "\
+Examples (with [speech] of the configuration; KOLBOX_SPEECH__ENGINE and its like replace what stands there):
+  kolbox transcribe message.mp3
+  kolbox transcribe call.wav --json
+  KOLBOX_SPEECH__ENGINE=wyoming KOLBOX_SPEECH__URL=tcp://speech.lan:10300 kolbox transcribe call.wav
+
+Exit code 0: the text is on stdout, none if nothing was said. 1: the engine gave none; the message says what to do.";
+
+const MODEL_HELP: &str = "\
+Examples:
+  kolbox model                        what is in use, and what can be downloaded
+  kolbox model download base-q5_1     into models/ of the store; goes on where an earlier try stopped
+  kolbox model check ggml-base.bin
+
+Exit code 1: the model in use, or the one that was asked for, cannot be used.";
+
 /// An office box that answers Twilio calls, streams and transcribes them, and never loses one
 #[derive(Debug, Parser)]
 #[command(name = "kolbox", disable_version_flag = true, arg_required_else_help = true, after_help = AFTER_HELP)]
@@ -97,6 +115,10 @@ enum Command {
     Signature(signature::SignatureArguments),
     #[command(after_help = TRANSCRIPTS_HELP)]
     Transcripts(transcripts::TranscriptsArguments),
+    #[command(after_help = TRANSCRIBE_HELP)]
+    Transcribe(transcribe::TranscribeArguments),
+    #[command(after_help = MODEL_HELP)]
+    Model(model::ModelArguments),
 }
 
 /// Where the configuration is; part of several subcommands.
@@ -147,6 +169,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Signature(arguments)) => signature::run(&arguments),
         Some(Command::Transcripts(arguments)) => transcripts::run(&arguments),
+        Some(Command::Transcribe(arguments)) => block_on(transcribe::run(arguments)),
+        Some(Command::Model(arguments)) => block_on(model::run(arguments)),
         None => ExitCode::from(UNUSABLE),
     }
 }
@@ -229,6 +253,11 @@ mod tests {
             "kolbox transcripts list",
             "kolbox transcripts show 01JD --config kolbox.toml",
             "kolbox transcripts --config kolbox.toml export",
+            "kolbox transcribe call.wav --json --config kolbox.toml",
+            "kolbox model",
+            "kolbox model list --config kolbox.toml",
+            "kolbox model check ggml-base.bin",
+            "kolbox model download base-q5_1 --from http://files.lan/models",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

@@ -97,7 +97,8 @@ fn strangers(config: &Config) -> Vec<String> {
 fn calls(config: &Config) -> Vec<&'static str> {
     let mut warnings = Vec::new();
     if config.speech.engine != SpeechEngine::None {
-        warnings.push("speech.engine: no engine is built in yet; records are kept and sent untranscribed");
+        warnings.push("speech.engine: calls are not turned into text in this version (kolbox transcribe does files); records are kept and \
+             sent untranscribed");
     }
     if config.twilio.account_sid.is_none() {
         warnings.push("twilio.account_sid is not set: a call whose stream fails cannot be sent to the recorder");
@@ -204,7 +205,7 @@ mod tests {
             (|config| config.public.tls.mode = TlsMode::Off, "public.trusted_proxies is empty"),
             (|config| config.twilio.validate_signatures = false, "validate_signatures is off"),
             (|config| config.status.password = "Password".into(), "status.password is one of those"),
-            (|config| config.speech.engine = SpeechEngine::Whisper, "no engine is built in"),
+            (|config| config.speech.engine = SpeechEngine::Whisper, "not turned into text in this version"),
             (|config| config.twilio.account_sid = None, "cannot be sent to the recorder"),
         ];
         for (change, part) in cases {
