@@ -142,6 +142,11 @@ fn answers_of_twilios_rest_api_are_read_whatever_they_are() {
 }
 
 #[test]
+fn nobody_comes_in_at_the_status_side_without_the_password() {
+    replay("login_form", MUTATIONS);
+}
+
+#[test]
 fn every_target_is_replayed_and_has_its_binary() {
     let this = include_str!("fuzz_replay.rs");
     let manifest = include_str!("../fuzz/Cargo.toml");

@@ -11,15 +11,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{
-    HeaderMap, Method, Request, Uri, Version,
-    header::{self, HeaderName, HeaderValue},
+    HeaderMap, Method, Uri,
+    header::{self, HeaderName},
     http::request::Parts,
 };
 use ipnet::IpNet;
 use kolbox::{
     calls::event::PromptForm,
     config,
-    limits::{HEADERS_MAX, HOST_BYTES_MAX, REST_TWIML_CHARS_MAX},
+    limits::{HOST_BYTES_MAX, REST_TWIML_CHARS_MAX},
     server::{
         admission::{self, Admission},
         documents::Documents,
@@ -35,7 +35,7 @@ use kolbox::{
 };
 use url::{Host, Url};
 
-use super::text::first_line;
+use super::text::head;
 
 const STRANGER: &str = "203.0.113.9";
 const PROXY: &str = "10.0.0.1";
@@ -67,28 +67,6 @@ pub fn run(data: &[u8]) {
     let webhook = Webhook::at(parts.uri.path());
     assert!(webhook.is_none() || parts.uri.path().starts_with("/webhook/"));
     admission::is_form(&parts.headers);
-}
-
-/// `METHOD TARGET HTTP/1.1`, then `Name: value` on each line.
-fn head(data: &[u8]) -> Option<Parts> {
-    let (line, mut rest) = first_line(data);
-    let mut words = line.split(|byte| *byte == b' ');
-    let method = Method::from_bytes(words.next()?).ok()?;
-    let uri = Uri::try_from(words.next()?).ok()?;
-    let version = if words.next() == Some(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut request = Request::builder().method(method).uri(uri).version(version);
-    let headers = request.headers_mut()?;
-    while !rest.is_empty() && headers.len() < HEADERS_MAX {
-        let (line, behind) = first_line(rest);
-        rest = behind;
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let name = HeaderName::from_bytes(&line[..colon]);
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        }
-    }
-    Some(request.body(()).ok()?.into_parts().0)
 }
 
 /// A stranger's forwarding headers change nothing, a configured host stands, and a learnt one is sound.

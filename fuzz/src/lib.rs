@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod http_target;
+pub mod login_form;
 pub mod media_message;
 pub mod rest_answer;
 pub mod signature_doubt;
@@ -19,7 +20,7 @@ mod text;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("media_message", media_message::run),
     ("webhook_form", webhook_form::run),
     ("signature_url", signature_url::run),
@@ -28,4 +29,5 @@ pub const TARGETS: [Target; 8] = [
     ("stored_record", stored_record::run),
     ("http_target", http_target::run),
     ("rest_answer", rest_answer::run),
+    ("login_form", login_form::run),
 ];
