@@ -386,13 +386,12 @@ impl Writer {
         }
     }
 
-    /// How it is around the store: looked at every so often, and whenever old records are.
+    /// How it is around the store: looked at every so often, and after every change. Compared with its fsync that costs
+    /// nothing, and a fast disk fills up between two looks.
     fn look(&mut self, group: &[Operation]) -> Surroundings {
-        let is_asked = group
-            .iter()
-            .any(|operation| matches!(operation, Operation::Change(Task { change: Change::MakeRoom { .. }, .. })));
+        let is_changed = group.iter().any(|operation| matches!(operation, Operation::Change(_)));
         let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= STORE_LOOK_EVERY);
-        let Some(store) = self.store.as_mut().filter(|_| is_asked || is_due) else {
+        let Some(store) = self.store.as_mut().filter(|_| is_changed || is_due) else {
             return self.health.borrow().surroundings;
         };
         self.looked_at = Some(Instant::now());
