@@ -37,3 +37,10 @@ fn a_call_that_is_over_leaves_its_slot_though_every_answer_to_its_redirects_come
     let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, false));
     assert_kept(&Scenario { seed: 1, calls: vec![call], faults: Vec::new(), network: Network::default() });
 }
+
+#[test]
+fn a_stream_whose_media_stop_with_their_first_frame_was_silence_from_the_prompt_on() {
+    let faults = Faults { stream: StreamFault::MediaStops, after: Duration::from_millis(200), ..Faults::default() };
+    let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, true));
+    assert_kept(&Scenario { seed: 1, calls: vec![call], faults: Vec::new(), network: Network::default() });
+}

@@ -2,13 +2,15 @@
 
 use std::{fmt, time::Duration};
 
-use kolbox::simulator::faults::StreamFault;
+use kolbox::simulator::faults::{Faults, StreamFault};
 
 use super::gateway::{FIXED, prompt_length};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// `watchdog.no_media_timeout`
 pub const NO_MEDIA: Duration = Duration::from_secs(6);
+/// Of the world's streams.
+pub const FRAME: Duration = Duration::from_millis(200);
 /// A redirect waits at most this long for the journal, and clocks count milliseconds.
 const SLACK: Duration = Duration::from_millis(130);
 
@@ -43,8 +45,8 @@ impl Cause {
         match self {
             Self::NeverConnects | Self::NoStart => "max(start_timeout - greeting, 3 s) + journal + 4 d",
             Self::NoMedia => "no_media_timeout + journal + 6 d",
-            Self::MediaStop => "no_media_timeout + journal + 4 d",
-            Self::ConnectionLost => "2 s + journal + 6 d",
+            Self::MediaStop => "no_media_timeout + journal + 4 d; with the first frame: frame + 2 d more",
+            Self::ConnectionLost => "2 s + journal + 6 d; with the first frame: frame + 2 d more",
             Self::StreamRefused => "1 s + journal + 6 d",
             Self::NoFault => "1 s + journal + 6 d",
             Self::Several => "no_media_timeout + journal + 12 d + what each of them may last and be noticed late",
@@ -63,6 +65,13 @@ impl Cause {
         };
         deadline + SLACK + messages * delay_max
     }
+}
+
+/// A stream that breaks with its first frame was never heard: its caller has been in silence since the prompt, while it
+/// was opened and until that frame.
+pub fn before_first_frame(faults: &Faults, delay_max: Duration) -> Duration {
+    let breaks = matches!(faults.stream, StreamFault::MediaStops | StreamFault::Drops { .. });
+    if breaks && faults.after <= FRAME { FRAME + 2 * delay_max } else { Duration::ZERO }
 }
 
 impl fmt::Display for Cause {

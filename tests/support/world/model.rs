@@ -13,7 +13,7 @@ use kolbox::{
 
 use super::{
     Broken, CallResult, DiskFate, Fault, PlannedCall, RestTrouble, Scenario, Window, World,
-    bound::{Cause, NO_MEDIA},
+    bound::{Cause, NO_MEDIA, before_first_frame},
 };
 
 /// Behind the end of an outage: an answer that is waited for, and the pause between tries.
@@ -176,11 +176,13 @@ impl World {
         let given_up = if faults.rest_refusals.len() > 1 { ASK_MAX + 2 * SECOND } else { Duration::ZERO };
         let delayed = if faults.rest_delay.is_zero() { Duration::ZERO } else { RETRY_MAX };
         let more = each.sum::<Duration>() + away + lost + refused + given_up + delayed;
-        let alone = Cause::of(faults.stream, planned.stream_refused).alone(self.network.delay_max);
+        let delay_max = self.network.delay_max;
+        let alone = Cause::of(faults.stream, planned.stream_refused).alone(delay_max);
+        let alone = alone + before_first_frame(faults, delay_max);
         if more.is_zero() && self.faults.is_empty() {
             return alone;
         }
-        Cause::Several.alone(self.network.delay_max) + more
+        Cause::Several.alone(delay_max) + more
     }
 
     /// What became of each call, and how long each failure kept its caller from the recorder.

@@ -12,7 +12,7 @@ use kolbox::{
     twilio::sid::CallSid,
 };
 
-use super::{Fault, HOST, Network, account_sid};
+use super::{Fault, HOST, Network, account_sid, bound};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where the README's TwiML Bins are.
@@ -112,7 +112,7 @@ pub fn plan(number: u128, caller: Caller, faults: Faults, status_callback: bool)
         },
         caller,
         faults,
-        timing: Timing { frame: Duration::from_millis(200), ..Timing::default() },
+        timing: Timing { frame: bound::FRAME, ..Timing::default() },
         placed_at: jiff::Timestamp::UNIX_EPOCH,
     }
 }
