@@ -210,6 +210,8 @@ pub struct World {
     pub met: coverage::Met,
     /// Calls that were served by the bins at Twilio.
     pub bins_met: BTreeSet<usize>,
+    /// Taken out of a bin's recorder by a redirect that its box had sent before it ended.
+    pub taken_from_bin: BTreeSet<usize>,
     /// What was seen to be wrong on the way: the rule, the call, and what.
     pub broken: Option<(&'static str, Option<CallSid>, String)>,
     /// Whether lines are written.
@@ -259,6 +261,7 @@ impl World {
             log: VecDeque::new(),
             met: BTreeMap::new(),
             bins_met: BTreeSet::new(),
+            taken_from_bin: BTreeSet::new(),
             broken: None,
             watched,
             running: None,

@@ -120,13 +120,15 @@ impl World {
     }
 
     /// What Twilio asked while there was no box, or what got lost, ends at the bin; a number without one has no net, and
-    /// the net holds once. Of a call that its disk does not know, a box that comes back cannot know.
+    /// the net holds once: a redirect that is carried out after its box ended takes a call out of it, to a prompt that
+    /// nobody serves. Of a call that its disk does not know, a box that comes back cannot know.
     fn has_net(&self, index: usize, planned: &PlannedCall) -> bool {
         let has_bin = planned.plan.number.fallback_url.is_some();
         let was_away = self.had_no_box(index);
         let can_fail = was_away || self.network.lost_percent > 0;
         let is_forgotten = was_away && !self.is_journaled(sid(&self.calls[index]));
-        !can_fail || has_bin && !is_forgotten && !(was_away && self.bins_met.contains(&index) && self.away.len() > 1)
+        let fell_twice = self.bins_met.contains(&index) && self.away.len() > 1 || self.taken_from_bin.contains(&index);
+        !can_fail || has_bin && !is_forgotten && !(was_away && fell_twice)
     }
 
     /// What keeps this call's caller waiting, if it is one thing alone.

@@ -178,6 +178,9 @@ impl World {
                 if let RestFate::AnsweredLate(late) = fate {
                     self.answers_late.insert(number, late);
                 }
+                if self.running.is_none() && self.bins_met.contains(&call) {
+                    self.taken_from_bin.insert(call);
+                }
                 // A lost answer goes nowhere: the number is forgotten, and the client's own time-out speaks.
                 let update = UpdateId(if fate == RestFate::AnswerLost { 0 } else { number });
                 self.calls[call].handle_update(update, Update::Twiml(twiml), self.now);
