@@ -62,6 +62,8 @@ impl Gateway {
             ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
             // Nobody is there; no call of a bench needs REST.
             ("KOLBOX_TWILIO__API_BASE", "http://127.0.0.1:1"),
+            // As systemd/kolbox.service has it.
+            ("MALLOC_ARENA_MAX", "1"),
         ]);
         command.env("KOLBOX_STORE__PATH", folder.path().join("store"));
         command.envs(settings.iter().map(|(name, value)| (name, value)));
