@@ -41,6 +41,8 @@ const POURED_ROUNDS: u32 = 7;
 /// Of each stream in a round of [`Pace::Speech`]: four seconds.
 const SPOKEN: u32 = 200;
 const SPOKEN_ROUNDS: u32 = 5;
+/// 20 ms of μ-law.
+const FRAME_BYTES: u32 = 160;
 
 #[derive(Clone, Copy)]
 enum Pace {
@@ -123,6 +125,12 @@ async fn compare(streams: usize, pace: Pace) -> Result<bool, Failure> {
     for (complaint, times) in gateway.complaints() {
         println!("kolbox warned {times} times: {complaint}");
     }
+    let (_, kept) = gateway.stored()?;
+    let heard = f64::from(frames * rounds) * streams as f64 * f64::from(FRAME_BYTES);
+    println!(
+        "{:.1} % of the audio is on its disk: what still gathers is not, nor what its queue had no room for",
+        100.0 * kept as f64 / heard
+    );
     let is_fast =
         paired::tell(("kolbox serve", &ours), ("TLS, WebSocket, serde_json, base64, and no more", &plain), RATIO_MAX);
     if let Pace::Speech = pace {

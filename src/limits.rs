@@ -156,9 +156,11 @@ pub const PROMPT_TEXT_BYTES_MAX: usize = 2 * 1024;
 pub const DECODED_AUDIO_MAX: Duration = Duration::from_secs(120);
 /// Audio of a stream is handed to the spool in pieces of this size: half a second of μ-law.
 pub const SPOOL_CHUNK_BYTES: usize = 4 * 1024;
-/// Pieces that may wait for the spool (2 MiB, 4 s of 64 streams: a memory card's long breath); beyond it they are dropped
-/// and counted.
-pub const SPOOL_QUEUE_MAX: usize = 512;
+/// Pieces that may wait for the spool: 4 s of all streams (2 MiB for 64), a memory card's long breath; beyond it they are
+/// dropped and counted.
+pub const SPOOL_QUEUE_MAX: usize = 8 * CALLS_MAX;
+/// How long the spool lets pieces gather before it writes them.
+pub const SPOOL_GATHER: Duration = Duration::from_millis(10);
 /// How long audio may wait before it is brought to the disk: what a power cut takes of a call that is still going on.
 pub const SPOOL_SYNC_EVERY: Duration = Duration::from_secs(3);
 /// Streams of one call whose audio is kept (a call has one, or a few where streams were lost); of further ones it is not.

@@ -42,8 +42,8 @@ const FRAMES: u32 = 60;
 /// What the box is given to let go of the last connections and to hand over the last records.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The store flushes by itself twice a second.
-const REST: Duration = Duration::from_secs(2);
+/// The store flushes by itself twice a second, and the box gives freed memory back twice a minute.
+const REST: Duration = Duration::from_secs(32);
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 const TOLD_MAX: usize = 10;
 

@@ -24,7 +24,7 @@ use std::{
 };
 
 use crate::{
-    limits::{SPOOL_CHUNK_BYTES, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX, SPOOL_SYNC_EVERY},
+    limits::{SPOOL_CHUNK_BYTES, SPOOL_GATHER, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX, SPOOL_SYNC_EVERY},
     twilio::sid::{CallSid, StreamSid},
 };
 
@@ -279,7 +279,11 @@ impl Writer {
                 None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match job {
-                Ok(job) => self.handle(job, Instant::now()),
+                Ok(job) => {
+                    self.handle(job, Instant::now());
+                    // Whoever hands over a piece while this thread sleeps need not wake it: that costs more than the piece.
+                    thread::sleep(SPOOL_GATHER);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

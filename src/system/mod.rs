@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod disk_use;
+pub mod heap;
 pub mod http_client;
 pub mod journal;
 pub mod log;
