@@ -30,9 +30,10 @@ use crate::support::{
 
 /// One stranger in so many takes its time; the others are in a hurry.
 const SLOW_ONE_IN: usize = 32;
-/// Of those before the first look, one in so many, and these at once: so the box was as full before that look as it can
-/// be after it, and what was free at the fullest moment is not taken for growth.
-const SLOW_FIRST_ONE_IN: usize = 5;
+/// Of those before the first look all but one in so many, and these first: later the patient ones gather, until nearly
+/// every place is taken by one. So the box was as full before that look as it will be after it, and what was free at the
+/// fullest moment is not taken for growth.
+const HURRIED_FIRST_ONE_IN: usize = 5;
 /// Who takes its time and is not ended by then leaves.
 const SLOW_MAX: Duration = Duration::from_secs(15);
 /// One call in so many streams; the others end before they do.
@@ -42,8 +43,8 @@ const FRAMES: u32 = 60;
 /// What the box is given to let go of the last connections and to hand over the last records.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The store flushes by itself twice a second, and the box gives freed memory back twice a minute.
-const REST: Duration = Duration::from_secs(32);
+/// The store flushes by itself twice a second.
+const REST: Duration = Duration::from_secs(2);
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 const TOLD_MAX: usize = 10;
 
@@ -113,7 +114,7 @@ pub async fn run(arguments: &MemoryArguments, settings: &[(String, String)]) -> 
     let siege = Arc::new(Siege {
         phone: Phone::new(wire.clone()),
         strangers: strangers(&wire),
-        first_slow: arguments.strangers.min(arguments.first / SLOW_FIRST_ONE_IN),
+        first_slow: arguments.first - arguments.first / HURRIED_FIRST_ONE_IN,
         gateway,
         upstream,
         wire,

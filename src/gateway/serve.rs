@@ -4,21 +4,14 @@ use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::spawn_blocking,
     time::{interval, timeout},
 };
 
 use super::{Gateway, StartError};
-use crate::{
-    config::Config,
-    limits::STOP_MAX,
-    system::{heap, systemd},
-};
+use crate::{config::Config, limits::STOP_MAX, system::systemd};
 
 /// The desk answers within milliseconds; one that takes this long is stuck.
 const PING_MAX: Duration = Duration::from_secs(2);
-/// How often memory that was freed goes back to the system.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
 
 /// How a service came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +34,6 @@ pub async fn serve(config: Config) -> Result<Ended, StartError> {
         () = signals.next() => {}
         () = prove_alive(&gateway) => {}
         () = reload_when_asked(&gateway) => {}
-        () = give_memory_back() => {}
     }
     systemd::stopping(drain + STOP_MAX);
     tracing::info!("draining: running streams go on for a moment, new calls go to the recorder");
@@ -66,15 +58,6 @@ async fn prove_alive(gateway: &Gateway) {
         if timeout(PING_MAX, gateway.ping()).await == Ok(true) {
             systemd::alive();
         }
-    }
-}
-
-/// Never returns.
-async fn give_memory_back() {
-    let mut beat = interval(TRIM_EVERY);
-    loop {
-        beat.tick().await;
-        let _ = spawn_blocking(heap::trim).await;
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub mod clock;
 pub mod disk_use;
-pub mod heap;
 pub mod http_client;
 pub mod journal;
 pub mod log;
