@@ -23,7 +23,7 @@ use self::{
 use crate::{
     board::{self, LampDriver, panel, simulated::SimulatedLamps},
     calls::{Desk, DeskOptions, DeskView, Event, LiveCall, Pulses, watchdog::Watchdog},
-    config::{Config, KeepAudio},
+    config::{Config, KeepAudio, SpeechEngine},
     limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
     server::{
         conversation::ConversationOptions,
@@ -52,7 +52,9 @@ use crate::{
         clock::Clock,
         http_client::{HttpClient, Roots},
     },
-    transcripts::{HousekeepingOptions, Keeper, KeeperOptions, KeeperPort, Left, Started, identity, recordings},
+    transcripts::{
+        HousekeepingOptions, Keeper, KeeperOptions, KeeperPort, Left, Started, TextPort, identity, recordings,
+    },
 };
 
 mod account;
@@ -65,6 +67,7 @@ mod reports;
 mod serve;
 mod start_error;
 mod storage;
+mod texts;
 
 pub use serve::{Ended, serve};
 pub use start_error::StartError;
@@ -117,7 +120,8 @@ impl Gateway {
         let (wanted, errands_wanted) = mpsc::channel(ERRANDS_MAX);
         // The first look says it anew at once.
         let room = Arc::new(AtomicU64::new(config.audio.max_bytes));
-        let keeper_options = keeper_options(&config, clock, room.clone());
+        let (texts, texts_wanted) = texts::port(&config).unzip();
+        let keeper_options = keeper_options(&config, clock, room.clone(), texts);
         let Started { port: keeper, task: keeper_task, left, late, audio } =
             Keeper::start(keeper_options, wanted).map_err(StartError::Keeper)?;
         let audio_folder = config.store.path.join(recordings::FOLDER);
@@ -127,8 +131,12 @@ impl Gateway {
             .ok()
             .map(|(spool, _thread)| spool);
         let losses = spool.as_ref().map(SpoolPort::losses).unwrap_or_default();
+        let open_streams = spool.as_ref().map(SpoolPort::open_streams).unwrap_or_default();
+        let texts = texts_wanted.map(|wanted| texts::start(&config, clock, wanted, open_streams));
+        let (engine, texts_tasks) = texts.unzip();
         // Audio that nobody wants is not written in the first place.
-        let spool = spool.filter(|_| config.audio.keep != KeepAudio::Never);
+        let is_wanted = config.audio.keep != KeepAudio::Never || config.speech.engine != SpeechEngine::None;
+        let spool = spool.filter(|_| is_wanted);
 
         // The desk, and the ways to it.
         let pulses = Pulses::new(began);
@@ -183,6 +191,7 @@ impl Gateway {
             audio: audio.clone(),
             lamps: lamps_seen,
             storage: storage_seen,
+            engine,
         };
         let (snapshot, snapshot_seen) = watch::channel(Arc::new(overview.snapshot()));
         let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());
@@ -244,7 +253,11 @@ impl Gateway {
             stop_listeners,
             drain: config.calls.drain,
             listeners: vec![public_task, status_task],
-            tasks: [desk_task, overview_task, panel_task, fetcher, storage_task].into_iter().chain(reloading).collect(),
+            tasks: [desk_task, overview_task, panel_task, fetcher, storage_task]
+                .into_iter()
+                .chain(reloading)
+                .chain(texts_tasks.into_iter().flatten())
+                .collect(),
             keeper_task,
         })
     }
@@ -324,8 +337,9 @@ pub fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
     MediaOptions { account_sid: config.twilio.account_sid, conversation: Arc::new(conversation) }
 }
 
-fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>) -> KeeperOptions {
+fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>, texts: Option<TextPort>) -> KeeperOptions {
     KeeperOptions {
+        texts,
         store: config.store.clone(),
         sync: config.sync.clone(),
         language: config.speech.language.clone(),

@@ -39,7 +39,7 @@
 //! 3. *Silence*: [`calls::Desk::poll_timeout`] → `handle_timeout` looks at the stamp → [`calls::Output::Redirect`] →
 //!    [`server::rest_client`] → the outcome back to the desk. The redirect first, the socket's end after.
 //! 4. *An ended call*: [`calls::Output::KeepRecord`] → [`transcripts::keeper`]: a draft on disk → its recording, if it has
-//!    one → final → the office's system → marked as synced.
+//!    one → its text, if there is an engine ([`speech::transcriber`]) → final → the office's system → marked as synced.
 //! 5. *A lamp*: what desk and keeper show is joined into one [`status::snapshot::Snapshot`] → [`board::lamps`] → the board.
 
 pub mod board;

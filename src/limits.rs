@@ -301,6 +301,36 @@ pub const CIRCUIT_REST_MIN: Duration = Duration::from_secs(5);
 /// and at most so long.
 pub const CIRCUIT_REST_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// The longest piece of a call that is recognized in one go: whisper's own window has 30 s.
+pub const UTTERANCE_MAX: Duration = Duration::from_secs(25);
+/// What an engine is given to answer, and so many times the sound's length more: a small computer with a large model.
+pub const SPEECH_PATIENCE_MIN: Duration = Duration::from_secs(30);
+/// See [`SPEECH_PATIENCE_MIN`].
+pub const SPEECH_PATIENCE_PER_SOUND: u32 = 4;
+/// Questions that may be with the speech engine at once: so texts come in the order of their calls, and one that can do
+/// but one thing is not asked for two.
+pub const SPEECH_QUESTIONS_MAX: usize = 1;
+/// How often an engine may fail at one utterance while it answers others; beyond it that utterance stays without text.
+pub const UTTERANCE_FAILURES_MAX: u32 = 3;
+/// Utterances of one call that are recognized in a row while others wait: more than a usual call has, so that these are
+/// done in their order, and a call of hours holds nobody up.
+pub const UTTERANCES_IN_A_ROW_MAX: u32 = 12;
+/// The text of one utterance, in bytes; what an engine says beyond it is dropped. Nobody says a tenth of it in that time.
+pub const UTTERANCE_TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Ended calls whose record waits for its text; beyond it the oldest becomes final without.
+pub const AWAITING_TEXT_MAX: usize = 4_096;
+/// What a record that waited when the box stopped is given at least when it is back, so that an engine that is there is
+/// asked, however long the box was off.
+pub const TEXT_WAIT_LEAST: Duration = Duration::from_secs(5 * 60);
+/// From a call's end to the end of its streams' audio on the disk; beyond it what is there is transcribed.
+pub const SPOOL_CLOSE_MAX: Duration = Duration::from_secs(30);
+/// The text of one record, in bytes: more than a call of four hours says; the rest is left out, and marked.
+pub const RECORD_TEXT_BYTES_MAX: usize = 512 * 1024;
+/// Pieces of one record's text; what follows is left out, and marked.
+pub const RECORD_SEGMENTS_MAX: usize = 16 * 1024;
+/// Channels of a sound file: no telephone's recording has more than two.
+pub const SOUND_CHANNELS_MAX: u16 = 8;
+
 /// A board file, in bytes.
 pub const BOARD_FILE_BYTES_MAX: usize = 16 * 1024;
 /// Calls that the status page lists by themselves; those beyond it are counted in one line.
@@ -342,6 +372,10 @@ const _: () = assert!(RECORDINGS_PAGE * 2 * 1024 < REST_BODY_BYTES_MAX);
 const _: () = assert!(STORE_LOOK_EVERY.as_millis() < STORE_TIDY_EVERY.as_millis());
 const _: () = assert!(RECORDING_FETCH_MAX.as_secs() < ERRAND_MAX.as_secs());
 const _: () = assert!(RECORD_PARTS_MAX <= u16::MAX as usize);
+// The text stands in a record twice, and each of its bytes may need another one before it.
+const _: () =
+    assert!(4 * RECORD_TEXT_BYTES_MAX + 96 * RECORD_SEGMENTS_MAX < RECORD_PARTS_MAX * (STORED_VALUE_BYTES_MAX - 64));
+const _: () = assert!(UTTERANCE_MAX.as_secs() < RECOGNIZED_AUDIO_MAX.as_secs());
 const _: () = assert!(STATUS_UNSIGNED_MAX + EVENT_STREAMS_MAX <= STATUS_CONNECTIONS_MAX);
 const _: () = assert!(WRITE_STALL_MAX.as_secs() < ANSWER_UNREAD_MAX.as_secs());
 const _: () = assert!(8 * PROMPT_BYTES_MAX as u64 / 64_000 < ANSWER_UNREAD_MAX.as_secs());

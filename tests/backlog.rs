@@ -118,6 +118,7 @@ fn start(folder: &Path, sync: &config::Sync) -> (Started, mpsc::Receiver<kolbox:
         made_by: BoxIdentity { id: "01JD0000000000000000000000".into(), version: "0.1.0".into() },
         clock: Clock,
         housekeeping: None,
+        texts: None,
     };
     (Keeper::start(options, wanted).unwrap(), errands)
 }

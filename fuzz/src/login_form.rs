@@ -240,6 +240,7 @@ fn snapshot() -> Snapshot {
         watchdog: WatchdogCounts::default(),
         transcripts: TranscriptCounts::default(),
         audio: AudioUse::default(),
+        speech: None,
         storage: None,
         sync: SyncState::default(),
         recent: Vec::new(),

@@ -109,7 +109,7 @@ pub fn run(arguments: &TranscriptsArguments) -> ExitCode {
         Ok(met) => {
             if met.drafts > 0 {
                 anstream::eprintln!(
-                    "kolbox: {} more still wait for their recording (--state awaiting shows them)",
+                    "kolbox: {} more still wait for their recording or their text (--state awaiting shows them)",
                     met.drafts
                 );
             }

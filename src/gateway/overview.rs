@@ -16,10 +16,12 @@ use crate::{
     board::lamps::{Inputs, LampsView},
     calls::{CallView, DeskView, Event, RestTrouble},
     server::{desk_port::DeskPort, tls::CertificateState},
+    speech::transcriber::EngineView,
     status::{
         caller::Caller,
         snapshot::{
-            AudioUse, CallNow, RecentCall, Snapshot, Storage, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+            AudioUse, CallNow, RecentCall, Snapshot, SpeechState, Storage, SyncError, SyncState, TranscriptCounts,
+            WatchdogCounts,
         },
         trouble::TroubleCode,
     },
@@ -49,6 +51,8 @@ pub(super) struct Overview {
     pub lamps: watch::Receiver<LampsView>,
     /// What the files take.
     pub storage: watch::Receiver<Option<Storage>>,
+    /// `None`: no speech engine is configured.
+    pub engine: Option<watch::Receiver<EngineView>>,
 }
 
 impl Overview {
@@ -113,6 +117,7 @@ impl Overview {
             },
             storage: *self.storage.borrow(),
             audio: self.audio_use(),
+            speech: self.speech(&keeper),
             troubles: self.troubles(&desk, &keeper),
             recent: keeper.recent.into_iter().map(recent_call).collect(),
         }
@@ -129,9 +134,24 @@ impl Overview {
         }
     }
 
+    fn speech(&self, keeper: &KeeperView) -> Option<SpeechState> {
+        let engine = self.engine.as_ref()?.borrow().clone();
+        Some(SpeechState {
+            engine: engine.name,
+            silent_since: engine.silent_since.map(|since| self.clock.wall(since)),
+            last_error: engine.last_error,
+            calls_waiting: keeper.awaiting_text,
+            waiting_since: keeper.oldest_awaiting_text,
+        })
+    }
+
     fn audio_use(&self) -> AudioUse {
         let AudioView { bytes, files, is_full, .. } = *self.audio.borrow();
         AudioUse { bytes, files, full: is_full }
+    }
+
+    fn is_engine_silent(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| engine.borrow().silent_since.is_some())
     }
 
     /// The worst first.
@@ -149,6 +169,7 @@ impl Overview {
             keeper.sync_trouble.then_some(TroubleCode::SyncFailing),
             (keeper.parked > 0).then_some(TroubleCode::TranscriptsParked),
             self.audio.borrow().is_full.then_some(TroubleCode::AudioFull),
+            self.is_engine_silent().then_some(TroubleCode::SpeechSilent),
         ]
         .into_iter()
         .flatten()

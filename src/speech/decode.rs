@@ -16,10 +16,13 @@ use super::{
     recognizer::Pcm,
     resample::{resample, to_pcm},
 };
-use crate::limits::{DECODED_AUDIO_MAX, RECOGNIZED_AUDIO_MAX};
+use crate::limits::{DECODED_AUDIO_MAX, RECOGNIZED_AUDIO_MAX, SOUND_CHANNELS_MAX};
 
 /// Rates that sound files really have; others are a damaged header.
 const RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+
+/// A file's beginning in which symphonia looks for what it is.
+const RIFF_WITHIN: usize = 1024 * 1024;
 
 /// A decoded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum DecodeError {
     Empty,
     /// The header names a rate outside of 4 to 192 kHz.
     Rate(u32),
+    /// The header names none, or more than [`SOUND_CHANNELS_MAX`] channels.
+    Channels(u16),
     /// It plays longer than is decoded for its purpose.
     TooLong(Duration),
     /// The rate could not be converted.
@@ -51,6 +56,7 @@ impl fmt::Display for DecodeError {
             Self::Unsupported(_) => f.write_str("neither an MP3 nor a WAV file that can be read"),
             Self::Empty => f.write_str("no sound in the file"),
             Self::Rate(hz) => write!(f, "a sample rate of {hz} Hz"),
+            Self::Channels(channels) => write!(f, "{channels} channels"),
             Self::TooLong(most) => write!(f, "longer than {} s", most.as_secs()),
             Self::Resample(_) => f.write_str("the sample rate cannot be converted"),
         }
@@ -62,7 +68,7 @@ impl std::error::Error for DecodeError {
         match self {
             Self::Unsupported(source) => Some(source),
             Self::Resample(source) => Some(source.as_ref()),
-            Self::Empty | Self::Rate(_) | Self::TooLong(_) => None,
+            Self::Empty | Self::Rate(_) | Self::Channels(_) | Self::TooLong(_) => None,
         }
     }
 }
@@ -85,7 +91,15 @@ pub fn decode_to_recognize(bytes: &[u8], extension: &str) -> Result<Pcm, DecodeE
     Ok(Pcm { samples: to_pcm(&mono).into(), rate_hz: wanted_hz })
 }
 
+/// Decodes a whole file of at most [`RECOGNIZED_AUDIO_MAX`] to the telephone's rate, to look for voices in it.
+pub fn decode_voice(bytes: &[u8], extension: &str) -> Result<Vec<i16>, DecodeError> {
+    let (mono, rate_hz) = decode_file(bytes, extension, RECOGNIZED_AUDIO_MAX)?;
+    let mono = resample(&mono, rate_hz, SAMPLE_RATE_HZ).map_err(DecodeError::Resample)?;
+    Ok(to_pcm(&mono))
+}
+
 fn decode_file(bytes: &[u8], extension: &str, longest: Duration) -> Result<(Vec<f32>, u32), DecodeError> {
+    check_channels(bytes)?;
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes.to_vec())), Default::default());
     let mut hint = Hint::new();
     hint.with_extension(extension);
@@ -93,6 +107,27 @@ fn decode_file(bytes: &[u8], extension: &str, longest: Duration) -> Result<(Vec<
         .probe(&hint, source, FormatOptions::default(), MetadataOptions::default())
         .map_err(DecodeError::Unsupported)?;
     decode_mono(format, longest)
+}
+
+/// Refuses a WAV whose format names channels that no sound has: symphonia multiplies them with the size of a sample before
+/// it judges them, in 16 bits.
+fn check_channels(bytes: &[u8]) -> Result<(), DecodeError> {
+    let Some(riff) = bytes.windows(4).take(RIFF_WITHIN).position(|four| four == b"RIFF") else { return Ok(()) };
+    let mut chunks = bytes.get(riff + 12..).unwrap_or_default();
+    while let Some((head, rest)) = chunks.split_first_chunk::<8>() {
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        if head.starts_with(b"fmt ")
+            && let Some(&[low, high]) = rest.get(2..4)
+        {
+            let channels = u16::from_le_bytes([low, high]);
+            if !(1..=SOUND_CHANNELS_MAX).contains(&channels) {
+                return Err(DecodeError::Channels(channels));
+            }
+        }
+        // Chunks begin at even places.
+        chunks = rest.get(length.saturating_add(length % 2)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// The first sound track, its channels mixed to one, at its own rate.
@@ -247,6 +282,24 @@ mod tests {
             let _ = decode(&whole[..length], "wav");
         }
         assert!(matches!(decode(&wav(8_000, 1, 0.0, 500.0), "wav"), Err(DecodeError::Empty)));
+    }
+
+    #[test]
+    fn channels_that_no_sound_has_are_refused_wherever_the_format_stands() {
+        let mut file = wav(8_000, 1, 0.2, 500.0);
+        assert_eq!(&file[12..16], b"fmt ");
+        let size = u32::from_le_bytes(file[4..8].try_into().unwrap()) + 12;
+        file[4..8].copy_from_slice(&size.to_le_bytes());
+        let before = [&file[..12], b"JUNK\x03\0\0\0abc\0", &file[12..]].concat();
+        assert_eq!(decode_voice(&before, "wav").unwrap().len(), 1_600);
+        for channels in [0, 9, 33_793, u16::MAX] {
+            file[22..24].copy_from_slice(&channels.to_le_bytes());
+            let before = [&file[..12], b"JUNK\x03\0\0\0abc\0", &file[12..]].concat();
+            for bytes in [&file, &before, &[b"xyz", &file[..]].concat()] {
+                let refused = decode_to_recognize(bytes, "wav");
+                assert!(matches!(refused, Err(DecodeError::Channels(named)) if named == channels), "{refused:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,17 +2,22 @@
 //! turns voice into text.
 
 pub mod audio;
+pub mod call_audio;
 pub mod circuit;
 pub mod decode;
 pub mod endpoint;
 pub mod engine;
 pub mod health;
 pub mod model;
+pub mod open_streams;
 pub mod openai;
 pub mod recognizer;
 pub mod resample;
 pub mod silence;
 pub mod spool;
+pub mod transcriber;
+pub mod transcription;
+pub mod utterance;
 #[cfg(feature = "whisper")]
 pub mod whisper;
 pub mod wyoming;

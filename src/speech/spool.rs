@@ -23,6 +23,7 @@ use std::{
     time::Instant,
 };
 
+use super::open_streams::{OpenStream, OpenStreams};
 use crate::{
     limits::{SPOOL_CHUNK_BYTES, SPOOL_GATHER, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX, SPOOL_SYNC_EVERY},
     twilio::sid::{CallSid, StreamSid},
@@ -106,7 +107,7 @@ impl Spool {
             .create(directory)
             .map_err(|source| SpoolError::Directory { path: directory.to_owned(), source })?;
         let (sender, receiver) = sync_channel(SPOOL_QUEUE_MAX);
-        let port = SpoolPort { sender, losses: Arc::default(), streams: Arc::default() };
+        let port = SpoolPort::over(sender);
         let writer = Writer::new(directory.to_owned(), room, port.losses.clone());
         let thread = thread::Builder::new()
             .name("spool".into())
@@ -122,9 +123,14 @@ pub struct SpoolPort {
     sender: SyncSender<Job>,
     losses: Arc<SpoolLosses>,
     streams: Arc<AtomicU64>,
+    open: OpenStreams,
 }
 
 impl SpoolPort {
+    fn over(sender: SyncSender<Job>) -> Self {
+        Self { sender, losses: Arc::default(), streams: Arc::default(), open: OpenStreams::default() }
+    }
+
     /// A place for the audio of one stream of this call. Nothing is on disk before there is something to write.
     pub fn open(&self, call_sid: CallSid, stream_sid: StreamSid) -> SpoolFile {
         let number = self.streams.fetch_add(1, Ordering::Relaxed);
@@ -132,8 +138,13 @@ impl SpoolPort {
             of: Of { number, call_sid, stream_sid },
             port: self.clone(),
             chunk: Vec::new(),
-            state: Arc::default(),
+            state: Arc::new(FileState::of(self.open.open(call_sid))),
         }
+    }
+
+    /// Whose audio is still on its way to the disk.
+    pub fn open_streams(&self) -> OpenStreams {
+        self.open.clone()
     }
 
     /// What was not kept, of all streams.
@@ -209,13 +220,26 @@ impl Drop for SpoolFile {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FileState {
     lost_bytes: AtomicU64,
     /// Chunks that went into the queue.
     handed_over: AtomicU64,
     /// Its stream is over, and nothing more goes into the queue.
     is_over: AtomicBool,
+    /// Ends with the last who holds this: the writer, once the file is closed.
+    _open: OpenStream,
+}
+
+impl FileState {
+    fn of(open: OpenStream) -> Self {
+        Self {
+            lost_bytes: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            _open: open,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -418,9 +442,32 @@ mod tests {
     /// A port whose queue the test empties, and a writer that the test drives.
     fn by_hand(directory: &Path, queue: usize, room: u64) -> (SpoolPort, Receiver<Job>, Writer) {
         let (sender, receiver) = sync_channel(queue);
-        let port = SpoolPort { sender, losses: Arc::default(), streams: Arc::default() };
+        let port = SpoolPort::over(sender);
         let writer = Writer::new(directory.to_owned(), SpoolRoom::new(room), port.losses.clone());
         (port, receiver, writer)
+    }
+
+    #[tokio::test]
+    async fn a_calls_audio_is_told_to_be_whole_once_its_last_byte_is_in_its_file() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, receiver, mut writer) = by_hand(store.path(), 8, ROOM);
+        let (streams, call_sid) = (port.open_streams(), CallSid::from_number(1));
+        let mut file = open(&port, 1, 1);
+        file.append(&[1; 1_000]);
+        drop(file);
+        let mut closed = std::pin::pin!(streams.closed(call_sid));
+        let mut is_closed =
+            || closed.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready();
+        assert!(!is_closed(), "it is in the queue");
+        while let Ok(job) = receiver.try_recv() {
+            writer.handle(job, Instant::now());
+        }
+        assert!(!is_closed());
+        writer.close_those_over();
+        assert!(is_closed());
+        assert_eq!(std::fs::read(part(store.path(), 1, 1)).unwrap(), [1; 1_000]);
+        drop(open(&port, 1, 2));
+        streams.closed(call_sid).await;
     }
 
     #[test]

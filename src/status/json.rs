@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::{
     caller::{Caller, Shown, Viewer},
-    snapshot::{AudioUse, CallNow, RecentCall, Snapshot, State, Storage, TranscriptCounts, WatchdogCounts},
+    snapshot::{
+        AudioUse, CallNow, RecentCall, Snapshot, SpeechState, State, Storage, TranscriptCounts, WatchdogCounts,
+    },
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
@@ -34,6 +36,7 @@ struct Document<'a> {
     storage: Option<Storage>,
     recent: Vec<Recent<'a>>,
     audio: AudioUse,
+    speech: Option<Speech<'a>>,
     trouble: Vec<Trouble>,
 }
 
@@ -83,6 +86,16 @@ struct Sync<'a> {
 struct SyncError<'a> {
     at: String,
     message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Speech<'a> {
+    engine: Option<&'a str>,
+    silent_since: Option<String>,
+    last_error: Option<&'a str>,
+    calls_waiting: usize,
+    waiting_since: Option<String>,
+    longest_wait_s: u64,
 }
 
 #[derive(Serialize)]
@@ -140,6 +153,7 @@ impl<'a> Document<'a> {
             storage: snapshot.storage,
             recent: snapshot.recent.iter().map(|call| Recent::of(call, viewer)).collect(),
             audio: snapshot.audio,
+            speech: snapshot.speech.as_ref().map(|speech| Speech::of(speech, snapshot.at)),
             trouble: snapshot.troubles.iter().map(|&code| Trouble::of(code)).collect(),
         }
     }
@@ -153,6 +167,19 @@ impl<'a> Call<'a> {
             state: call.state,
             since: time(call.since),
             last_media_ms_ago: call.last_media_ago.map(|ago| ago.as_millis() as u64),
+        }
+    }
+}
+
+impl<'a> Speech<'a> {
+    fn of(speech: &'a SpeechState, now: Timestamp) -> Self {
+        Self {
+            engine: speech.engine.as_deref(),
+            silent_since: speech.silent_since.map(time),
+            last_error: speech.last_error.as_deref(),
+            calls_waiting: speech.calls_waiting,
+            waiting_since: speech.waiting_since.map(time),
+            longest_wait_s: speech.longest_wait(now).as_secs(),
         }
     }
 }
@@ -224,6 +251,7 @@ mod tests {
             "calls",
             "draining",
             "recent",
+            "speech",
             "state",
             "storage",
             "sync",
@@ -247,8 +275,23 @@ mod tests {
         assert_eq!(keys(&status["storage"]), ["audio_bytes", "free_bytes", "records_bytes"]);
         assert_eq!(keys(&status["sync"]), ["configured", "last_error", "last_ok"]);
         assert_eq!(keys(&status["trouble"][0]), ["code", "text_en", "text_he"]);
+        assert_eq!(status["speech"], Value::Null, "no engine is configured");
         let status = document(&samples::fallback(), Viewer::Anyone);
         assert_eq!(keys(&status["calls"]["list"][0]), ["call_sid", "from", "last_media_ms_ago", "since", "state"]);
+    }
+
+    #[test]
+    fn an_engine_that_is_away_is_told_with_what_waits_for_it() {
+        let status = document(&samples::unheard(), Viewer::Anyone);
+        assert_eq!(
+            status["speech"],
+            json!({
+                "engine": "openai whisper-1", "silent_since": "2026-11-22T07:32:05.250Z",
+                "last_error": "the speech engine cannot be reached; look whether it runs",
+                "calls_waiting": 3, "waiting_since": "2026-11-22T07:30:00.250Z", "longest_wait_s": 3_725,
+            })
+        );
+        assert_eq!(status["trouble"][0]["code"], "speech_silent");
     }
 
     #[test]

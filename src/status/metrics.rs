@@ -41,6 +41,7 @@ impl Collector for SnapshotFigures {
         figures.transcripts(&snapshot)?;
         figures.delivery(&snapshot)?;
         figures.storage(&snapshot)?;
+        figures.speech(&snapshot)?;
         figures.troubles(&snapshot)
     }
 }
@@ -113,6 +114,18 @@ impl Figures<'_> {
             self.perhaps(name, help, Unit::Bytes, bytes)?;
         }
         Ok(())
+    }
+
+    /// Missing where no engine is configured.
+    fn speech(&mut self, snapshot: &Snapshot) -> fmt::Result {
+        let Some(speech) = &snapshot.speech else { return Ok(()) };
+        let help = "Records that wait for their text.";
+        self.one("kolbox_awaiting_text", help, Some(of("transcripts")), &speech.calls_waiting)?;
+        let help = "How long ago the call ended that has waited longest for its text; 0 while none waits.";
+        let age = speech.longest_wait(snapshot.at).as_secs_f64();
+        self.one("kolbox_oldest_awaiting_text_age", help, Some(Unit::Seconds), &age)?;
+        let help = "1 while the speech engine does not answer.";
+        self.one("kolbox_speech_engine_silent", help, None, &i64::from(speech.silent_since.is_some()))
     }
 
     fn troubles(&mut self, snapshot: &Snapshot) -> fmt::Result {
@@ -211,6 +224,19 @@ mod tests {
         assert!(text.contains("\nkolbox_damaged_transcripts 1\n"), "{text}");
         assert!(!text_of(Snapshot { storage: None, ..samples::idle() }).contains("\nkolbox_records_disk"));
         assert!(!text_of(samples::idle()).contains("\nkolbox_sync_last_ok"));
+    }
+
+    #[test]
+    fn what_waits_for_its_text_is_told_where_there_is_an_engine() {
+        let text = text_of(samples::unheard());
+        for line in [
+            "kolbox_awaiting_text_transcripts 3",
+            "kolbox_oldest_awaiting_text_age_seconds 3725.0",
+            "kolbox_speech_engine_silent 1",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
+        }
+        assert!(!text_of(samples::idle()).contains("speech_engine"));
     }
 
     #[test]

@@ -9,13 +9,14 @@ use super::{
     caller::{Caller, Shown, Viewer},
     frame::Frame,
     language::Language,
-    snapshot::{CallNow, RecentCall, Snapshot, State, Storage, call_state_word},
+    snapshot::{CallNow, RecentCall, Snapshot, SpeechState, State, Storage, call_state_word},
     trouble::TroubleCode,
     words,
 };
 use crate::{
     board::lamps::{Lamp, LampView},
     limits::PAGE_CALLS_MAX,
+    speech::health::Health,
     transcripts::{Outcome, Source},
 };
 
@@ -62,6 +63,7 @@ struct Page {
     waiting_since: Option<Time>,
     last_delivered: Option<Time>,
     last_failure: Option<Failure>,
+    speech: Option<Hearing>,
     stored: u64,
     on_disk: Vec<Used>,
     lamps: Vec<LampRow>,
@@ -116,6 +118,13 @@ struct Failure {
     message: String,
 }
 
+/// How voice becomes text.
+struct Hearing {
+    told: String,
+    waiting_since: Option<Time>,
+    reason: Option<String>,
+}
+
 /// What something takes on the disk.
 struct Used {
     what: &'static str,
@@ -166,6 +175,7 @@ impl Page {
                 .last_error
                 .as_ref()
                 .map(|error| Failure { at: time(error.at), message: error.message.clone() }),
+            speech: snapshot.speech.as_ref().map(|speech| Hearing::of(speech, snapshot.at, visit)),
             stored: snapshot.transcripts.stored,
             on_disk: snapshot.storage.map(|storage| on_disk(&storage, language)).unwrap_or_default(),
             lamps: snapshot.lamps.iter().map(|lamp| LampRow::of(lamp, language)).collect(),
@@ -249,6 +259,21 @@ impl TroubleRow {
     fn of(trouble: TroubleCode, language: Language) -> Self {
         let text = trouble.text();
         Self { what: language.say(text.what), remedy: language.say(text.remedy) }
+    }
+}
+
+impl Hearing {
+    fn of(speech: &SpeechState, now: Timestamp, visit: &Visit) -> Self {
+        let local = |at: Timestamp| at.to_zoned(visit.zone.clone()).time();
+        let health = Health { silent_since: speech.silent_since.map(local), calls_waiting: speech.calls_waiting };
+        Self {
+            told: match visit.language {
+                Language::Hebrew => health.in_hebrew(),
+                Language::English => health.in_english(),
+            },
+            waiting_since: speech.waiting_since.map(|at| Time::of(at, now, visit)),
+            reason: speech.silent_since.and(speech.last_error.clone()),
+        }
     }
 }
 
@@ -425,6 +450,23 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_is_away_is_told_since_when_how_many_wait_and_why() {
+        let page = render(&samples::unheard(), &visit(Language::English)).unwrap();
+        for part in [
+            "speech engine not answering since 09:32; 3 calls wait for it",
+            "The first call waits since",
+            "09:30",
+            "cannot be reached",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        let page = render(&samples::unheard(), &visit(Language::Hebrew)).unwrap();
+        assert!(page.contains("מנוע התמלול אינו עונה מאז 09:32; 3 שיחות ממתינות לו"), "{page}");
+        let page = render(&samples::streaming(), &visit(Language::English)).unwrap();
+        assert!(!page.contains("speech engine"), "none is configured");
+    }
+
+    #[test]
     fn everybody_sees_three_digits_and_staff_the_number() {
         let snapshot = samples::fallback();
         let html = page(&snapshot, Language::Hebrew);
@@ -536,6 +578,7 @@ mod tests {
             ("streaming", samples::streaming()),
             ("fallback", samples::fallback()),
             ("trouble", samples::trouble()),
+            ("unheard", samples::unheard()),
             ("one", one),
         ];
         for (name, snapshot) in samples {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{
     caller::Caller,
     snapshot::{
-        AudioUse, CallNow, RecentCall, Snapshot, Storage, SyncError, SyncState, TranscriptCounts, WatchdogCounts,
+        AudioUse, CallNow, RecentCall, Snapshot, SpeechState, Storage, SyncError, SyncState, TranscriptCounts,
+        WatchdogCounts,
     },
     trouble::TroubleCode,
 };
@@ -47,6 +48,7 @@ pub fn idle() -> Snapshot {
         }),
         recent: Vec::new(),
         audio: AudioUse::default(),
+        speech: None,
         troubles: Vec::new(),
     })
 }
@@ -104,6 +106,21 @@ pub fn trouble() -> Snapshot {
         },
         recent: with_first_parked(recent(false)),
         troubles: vec![TroubleCode::SyncFailing, TroubleCode::TranscriptsParked],
+        ..streaming()
+    })
+}
+
+/// The speech engine is away, and three calls wait for it.
+pub fn unheard() -> Snapshot {
+    with_lamps(Snapshot {
+        speech: Some(SpeechState {
+            engine: Some("openai whisper-1".into()),
+            silent_since: Some(at(3_600)),
+            last_error: Some("the speech engine cannot be reached; look whether it runs".into()),
+            calls_waiting: 3,
+            waiting_since: Some(at(3_725)),
+        }),
+        troubles: vec![TroubleCode::SpeechSilent],
         ..streaming()
     })
 }

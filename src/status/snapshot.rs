@@ -39,6 +39,8 @@ pub struct Snapshot {
     /// Ended calls, the latest first.
     pub recent: Vec<RecentCall>,
     pub audio: AudioUse,
+    /// How voice becomes text; `None`: no engine is configured.
+    pub speech: Option<SpeechState>,
     /// What needs a person, the worst first.
     pub troubles: Vec<TroubleCode>,
 }
@@ -91,6 +93,34 @@ pub struct AudioUse {
     pub files: u64,
     /// New audio finds no room, and none that is kept may go.
     pub full: bool,
+}
+
+/// The speech engine, and what waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpeechState {
+    /// Its name, once it is ready.
+    pub engine: Option<String>,
+    /// Since when it does not answer; `None`: it does, as far as is known.
+    pub silent_since: Option<Timestamp>,
+    /// Why, and what to do about it, for the person who looks after the box; never what a caller said.
+    pub last_error: Option<String>,
+    /// Ended calls whose record waits for its text.
+    pub calls_waiting: usize,
+    /// When the call ended that has waited longest.
+    pub waiting_since: Option<Timestamp>,
+}
+
+impl SpeechState {
+    /// For how long a call has waited for its text, at most.
+    pub fn longest_wait(&self, now: Timestamp) -> Duration {
+        self.waiting_since.and_then(|since| Duration::try_from(now.duration_since(since)).ok()).unwrap_or_default()
+    }
+
+    /// The same moment, dated twice by the wall clock, is no news.
+    fn standing(&self) -> impl PartialEq + '_ {
+        let Self { engine, silent_since, last_error, calls_waiting, waiting_since } = self;
+        (engine, silent_since.is_some(), last_error, calls_waiting, waiting_since)
+    }
 }
 
 /// Records on the box.
@@ -246,11 +276,17 @@ impl Snapshot {
             storage: _,
             recent,
             audio,
+            speech,
             troubles,
         } = self;
         // What grows with every second of a call is no news.
         let audio = audio.full;
-        ((version, board_profile, draining), (active, capacity, watchdog, transcripts), (sync, recent, audio, troubles))
+        let speech = speech.as_ref().map(SpeechState::standing);
+        (
+            (version, board_profile, draining),
+            (active, capacity, watchdog, transcripts),
+            (sync, recent, audio, speech, troubles),
+        )
     }
 
     /// Calls whose caller is heard live.
@@ -322,6 +358,14 @@ mod tests {
             assert!(other.is_news_after(&told));
         }
         assert!(Snapshot { draining: true, ..told.clone() }.is_news_after(&told));
+        let unheard = samples::unheard();
+        let again = |silent_since| {
+            let speech = unheard.speech.clone().map(|speech| SpeechState { silent_since, ..speech });
+            Snapshot { speech, ..unheard.clone() }
+        };
+        assert!(unheard.is_news_after(&told) && again(None).is_news_after(&unheard));
+        let dated_again = unheard.speech.clone().unwrap().silent_since.map(|at| at + Duration::from_millis(3));
+        assert!(!again(dated_again).is_news_after(&unheard));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub enum TroubleCode {
     TranscriptsParked,
     /// New audio finds no room, and what is kept is the only copy.
     AudioFull,
+    /// The speech engine does not answer, or is not ready; records wait for it.
+    SpeechSilent,
     /// The lamps cannot be used.
     LampsFailing,
 }
@@ -59,7 +61,7 @@ pub struct TroubleText {
 }
 
 impl TroubleCode {
-    pub const ALL: [TroubleCode; 21] = [
+    pub const ALL: [TroubleCode; 22] = [
         Self::StoreFailing,
         Self::StoreDiskFull,
         Self::StoreNotWritable,
@@ -80,6 +82,7 @@ impl TroubleCode {
         Self::SyncFailing,
         Self::TranscriptsParked,
         Self::AudioFull,
+        Self::SpeechSilent,
         Self::LampsFailing,
     ];
 
@@ -106,6 +109,7 @@ impl TroubleCode {
             Self::SyncFailing => "sync_failing",
             Self::TranscriptsParked => "transcripts_parked",
             Self::AudioFull => "audio_full",
+            Self::SpeechSilent => "speech_silent",
             Self::LampsFailing => "lamps_failing",
         }
     }
@@ -175,6 +179,7 @@ impl TroubleCode {
             Self::AudioFull => {
                 ("אין במכשיר מקום לקולות של מתקשרים נוספים.", "The box has no room for the voices of further callers.")
             }
+            Self::SpeechSilent => ("מנוע התמלול אינו עונה.", "The speech engine does not answer."),
             Self::LampsFailing => ("הנורות על המכשיר לא עובדות.", "The lamps on the box do not work."),
         }
     }
@@ -260,6 +265,10 @@ impl TroubleCode {
             Self::AudioFull => (
                 "השיחות נענות ונרשמות כרגיל, אבל הקול שלהן כבר לא נשמר כאן. מה ששמור ועדיין אין לו תמלול לא נמחק. בקשו ממי שמטפל במכשיר לפנות מקום בדיסק או להגדיל את audio.max_bytes.",
                 "Calls are answered and recorded as ever, but their sound is no longer kept here. What is kept and has no text yet is not deleted. Ask whoever looks after the box to free space on its disk or to raise audio.max_bytes.",
+            ),
+            Self::SpeechSilent => (
+                "השיחות נענות ונשמרות כרגיל, ותמלוליהן מחכים למנוע: כשיענה, יושלמו ויישלחו מעצמם. בקשו ממי שמטפל במכשיר לבדוק שהמנוע פועל ושההגדרות ב־speech נכונות; הסיבה רשומה ב־/api/status וביומן.",
+                "Calls are answered and kept as ever, and their records wait for the engine: once it answers they are completed and sent by themselves. Ask whoever looks after the box to see whether the engine runs, and whether the settings in speech are right; the reason stands in /api/status and in the log.",
             ),
             Self::LampsFailing => (
                 "השיחות לא מושפעות מזה. הסיבה רשומה ביומן, בשורות הראשונות אחרי ההפעלה; בקשו ממי שמטפל במכשיר לבדוק את board.profile.",

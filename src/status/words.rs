@@ -112,6 +112,10 @@ pub const DAMAGED: Counted = Counted {
         "{n} transcripts were damaged on the disk and will not be delivered; tell whoever looks after the box.",
     ),
 };
+pub const SPEECH: Text = text("מקול לטקסט", "From voice to text");
+/// Followed by when the call ended that has waited longest for its text.
+pub const LONGEST_WAIT: Text = text("השיחה הראשונה מחכה מאז", "The first call waits since");
+pub const LAST_REASON: Text = text("הסיבה", "The reason");
 /// Followed by when the call of the first in the queue ended.
 pub const WAITING_SINCE: Text = text("מחכים מאז", "Waiting since");
 pub const LAST_DELIVERED: Text = text("נמסר לאחרונה", "Last delivered");

@@ -4,8 +4,10 @@
 //! | what happened | what follows |
 //! | --- | --- |
 //! | a call ended that went to the recorder, or whose recording was announced | written as a draft; once it is, the wait for its recording begins |
+//! | another call ended, and there is sound and an engine to transcribe it | written as a draft; once it is, the wait for its text begins |
 //! | any other call ended | written as final |
-//! | the wait for a recording is over | written as final |
+//! | the wait for a recording is over | the wait for its text begins, or it is written as final |
+//! | the wait for a text is over | written as final |
 //! | a final record is durable | the outbox has something to send |
 //! | the upstream took it, or refused it for good | that is written; only then comes the next |
 
@@ -19,8 +21,9 @@ use jiff::Timestamp;
 use super::{
     outbox::{self, Delivery, Loaded, Outbox, OutboxOptions},
     pending::{self, Fetched, Listed, Pending},
-    record::{Record, TranscriptId},
+    record::{Heard, Outcome, Record, TranscriptId},
     stored::{Sequence, State, Stored},
+    texts::{self, TextOptions, Texts},
     view::{RecentCall, RecentCalls},
 };
 use crate::twilio::{
@@ -69,6 +72,8 @@ pub enum Output {
     Fetch { call_sid: CallSid, recording_sid: RecordingSid, stream_sid: Option<StreamSid> },
     /// Ask Twilio for the call's recordings; then [`Books::handle_listed`].
     List { call_sid: CallSid },
+    /// Have the call's audio transcribed, that recording of it too; then [`Books::handle_heard`].
+    Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid> },
 }
 
 /// What the store answered to [`Output::Load`].
@@ -84,6 +89,10 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Books {
     pending: Pending,
+    /// `None` without an engine: then what was said stays in the audio alone.
+    texts: Option<Texts>,
+    /// The time of day at an instant of this run: how long ago calls of the run before ended.
+    known_time: (Timestamp, Instant),
     /// `None` without an upstream: then records stay on the box.
     outbox: Option<Outbox>,
     /// The record that the outbox has in its hands.
@@ -96,9 +105,21 @@ pub struct Books {
 }
 
 impl Books {
-    /// Goes on with what is stored: `drafts` wait for their recordings again, and `recent` are shown.
-    /// `wall` is the time of day at `now`.
+    /// Goes on with what is stored, without a speech engine: `drafts` wait for their recordings again, and `recent` are
+    /// shown. `wall` is the time of day at `now`.
     pub fn new(
+        outbox: Option<OutboxOptions>,
+        drafts: Vec<Stored>,
+        recent: Vec<Stored>,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Self {
+        Self::with_texts(None, outbox, drafts, recent, wall, now)
+    }
+
+    /// The same with a speech engine, where there is one: `drafts` wait for their texts, too.
+    pub fn with_texts(
+        texts: Option<TextOptions>,
         outbox: Option<OutboxOptions>,
         drafts: Vec<Stored>,
         recent: Vec<Stored>,
@@ -107,6 +128,8 @@ impl Books {
     ) -> Self {
         let mut books = Self {
             pending: Pending::new(),
+            texts: texts.map(Texts::new),
+            known_time: (wall, now),
             outbox: outbox.map(Outbox::new),
             in_hand: None,
             oldest_unsynced: None,
@@ -123,18 +146,27 @@ impl Books {
         for stored in recent.iter().chain(&drafts) {
             self.recent.note(&stored.record, stored.state);
         }
+        self.known_time = (wall, now);
         for draft in drafts {
-            let ago = Duration::try_from(wall.duration_since(draft.record.ended_at)).unwrap_or_default();
-            self.pending.handle_resumed(draft.record, ago, now);
+            if draft.record.awaits_text() {
+                self.await_text(Box::new(draft.record), now);
+            } else {
+                let ago = self.ago(&draft.record, now);
+                self.pending.handle_resumed(draft.record, ago, now);
+            }
         }
-        self.turn();
+        self.turn(now);
     }
 
     /// A call has ended, and this is its record without a recording.
     pub fn handle_ended(&mut self, record: Box<Record>, asker: Option<Asker>) {
         // A redirect whose answer was lost may have been applied: only the recordings tell.
         let waits = record.fallback.reason.is_some() || self.pending.is_announced(record.call_sid);
-        let writing = if waits { Writing::Draft(record) } else { Writing::Final(record) };
+        let writing = match &self.texts {
+            _ if waits => Writing::Draft(record),
+            Some(texts) if has_sound(&record) => Writing::Draft(Box::new(record.to_be_heard_by(texts.engine()))),
+            _ => Writing::Final(record),
+        };
         self.outputs.push_back(Output::Write { writing, asker });
     }
 
@@ -147,7 +179,7 @@ impl Books {
         now: Instant,
     ) {
         self.pending.handle_announced(call_sid, recording_sid, status, now);
-        self.turn();
+        self.turn(now);
     }
 
     /// Something is durable, or is not.
@@ -157,7 +189,11 @@ impl Books {
             Writing::Draft(_) | Writing::Final(_) if written == Written::Already => {}
             Writing::Draft(record) => {
                 self.recent.note(&record, State::AwaitingRecording);
-                self.pending.handle_ended(*record, now);
+                if record.awaits_text() {
+                    self.await_text(record, now);
+                } else {
+                    self.pending.handle_ended(*record, now);
+                }
             }
             Writing::Final(record) => {
                 self.recent.note(&record, State::Unsynced);
@@ -169,7 +205,15 @@ impl Books {
                 self.noted(sequence, &record, State::Parked { status, at });
             }
         }
-        self.turn();
+        self.turn(now);
+    }
+
+    /// What a call's audio says.
+    pub fn handle_heard(&mut self, call_sid: CallSid, heard: Heard) {
+        if let Some(texts) = &mut self.texts {
+            texts.handle_heard(call_sid, heard);
+        }
+        self.turn_texts();
     }
 
     /// A parked record is back in the queue.
@@ -183,7 +227,7 @@ impl Books {
         if let Some(outbox) = &mut self.outbox {
             outbox.handle_unsynced();
         }
-        self.turn();
+        self.turn_outbox(None);
     }
 
     /// The store answered.
@@ -223,13 +267,13 @@ impl Books {
     /// A fetch came back.
     pub fn handle_fetched(&mut self, call_sid: CallSid, recording_sid: RecordingSid, fetched: Fetched, now: Instant) {
         self.pending.handle_fetched(call_sid, recording_sid, fetched, now);
-        self.turn();
+        self.turn(now);
     }
 
     /// A listing came back.
     pub fn handle_listed(&mut self, call_sid: CallSid, listed: Listed, now: Instant) {
         self.pending.handle_listed(call_sid, listed, now);
-        self.turn();
+        self.turn(now);
     }
 
     /// The box is about to leave: nothing more is sent. What the upstream says of a record that it has is still noted.
@@ -239,16 +283,20 @@ impl Books {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         self.pending.handle_timeout(now);
+        if let Some(texts) = &mut self.texts {
+            texts.handle_timeout(now);
+        }
         if let Some(outbox) = &mut self.outbox {
             outbox.handle_timeout(now);
         }
-        self.turn();
+        self.turn(now);
     }
 
     /// When to wake me, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let outbox = self.outbox.as_ref().and_then(Outbox::poll_timeout);
-        self.pending.poll_timeout().into_iter().chain(outbox).min_by_key(|(at, _)| *at)
+        let texts = self.texts.as_ref().and_then(Texts::poll_timeout);
+        self.pending.poll_timeout().into_iter().chain(texts).chain(outbox).min_by_key(|(at, _)| *at)
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -280,9 +328,18 @@ impl Books {
         self.pending.len()
     }
 
-    fn turn(&mut self) {
+    /// How many records wait for their text, and when the call of the first of them ended.
+    pub fn awaiting_text(&self) -> (usize, Option<Timestamp>) {
+        self.texts.as_ref().map_or((0, None), |texts| (texts.len(), texts.oldest()))
+    }
+
+    fn turn(&mut self, now: Instant) {
         while let Some(output) = self.pending.poll_output() {
             self.outputs.push_back(match output {
+                pending::Output::Finalize(record) if has_sound(&record) => {
+                    self.await_text(record, now);
+                    continue;
+                }
                 pending::Output::Finalize(record) => Output::Write { writing: Writing::Final(record), asker: None },
                 pending::Output::Fetch { call_sid, recording_sid } => {
                     Output::Fetch { call_sid, recording_sid, stream_sid: self.pending.stream_sid(call_sid) }
@@ -290,7 +347,36 @@ impl Books {
                 pending::Output::List { call_sid } => Output::List { call_sid },
             });
         }
+        self.turn_texts();
         self.turn_outbox(None);
+    }
+
+    fn turn_texts(&mut self) {
+        while let Some(output) = self.texts.as_mut().and_then(Texts::poll_output) {
+            self.outputs.push_back(match output {
+                texts::Output::Finalize(record) => Output::Write { writing: Writing::Final(record), asker: None },
+                texts::Output::Transcribe { call_sid, recording_sid } => Output::Transcribe { call_sid, recording_sid },
+            });
+        }
+    }
+
+    /// Nothing but its text is awaited for this record. Without an engine there will be none.
+    fn await_text(&mut self, record: Box<Record>, now: Instant) {
+        let ago = self.ago(&record, now);
+        match &mut self.texts {
+            Some(texts) => texts.handle_waiting(*record, ago, now),
+            None => {
+                let writing = Writing::Final(Box::new(record.with_text(None)));
+                self.outputs.push_back(Output::Write { writing, asker: None });
+            }
+        }
+    }
+
+    /// How long ago its call ended. A clock that was set since says nothing of use: then it is as if it ended now.
+    fn ago(&self, record: &Record, now: Instant) -> Duration {
+        let (wall, at) = self.known_time;
+        let wall = wall.saturating_add(now.saturating_duration_since(at)).unwrap_or(wall);
+        Duration::try_from(wall.duration_since(record.ended_at)).unwrap_or_default()
     }
 
     /// `wall`: when the upstream gave the verdict that is to be noted.
@@ -324,12 +410,20 @@ impl Books {
     }
 }
 
+/// Whether there is something to transcribe.
+fn has_sound(record: &Record) -> bool {
+    record.outcome == Outcome::Untranscribed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         calls::FallbackReason,
-        transcripts::record::samples::{ended_call, record, record_of},
+        transcripts::record::{
+            Segment, Words,
+            samples::{ended_call, record, record_of},
+        },
     };
 
     const NOON: Timestamp = Timestamp::UNIX_EPOCH;
@@ -458,5 +552,84 @@ mod tests {
         let mut books = Books::new(None, vec![stored], Vec::new(), wall, now);
         assert_eq!(drain(&mut books), [Output::List { call_sid }]);
         assert_eq!(books.recent().len(), 1);
+    }
+
+    fn hearing(now: Instant, drafts: Vec<Stored>, wall: Timestamp) -> Books {
+        let options = TextOptions { wait: Duration::from_secs(3_600), engine: "openai".into() };
+        Books::with_texts(Some(options), None, drafts, Vec::new(), wall, now)
+    }
+
+    fn heard() -> Heard {
+        let segments = vec![Segment { start_ms: 0, end_ms: 9, text: Words("hello".into()) }];
+        Heard::Words { engine: "openai whisper-1".into(), segments }
+    }
+
+    #[test]
+    fn with_an_engine_a_streamed_call_waits_for_its_text_as_a_draft_and_becomes_final_with_it_once() {
+        let now = Instant::now();
+        let mut books = hearing(now, Vec::new(), NOON);
+        let (call, draft) = (record(1), Box::new(record(1).to_be_heard_by("openai")));
+        books.handle_ended(Box::new(call.clone()), Some(Asker(5)));
+        assert_eq!(drain(&mut books), [write(Writing::Draft(draft.clone()), Some(5))]);
+        books.handle_written(Writing::Draft(draft.clone()), Written::Already, now);
+        assert_eq!(drain(&mut books), [], "whose end is told again is asked about once");
+        books.handle_written(Writing::Draft(draft), Written::NotYet, now);
+        assert_eq!(drain(&mut books), [Output::Transcribe { call_sid: call.call_sid, recording_sid: None }]);
+        assert_eq!(books.awaiting_text(), (1, Some(call.ended_at)));
+        books.handle_heard(call.call_sid, heard());
+        let last = Box::new(call.clone().with_text(Some(heard())));
+        assert_eq!(drain(&mut books), [write(Writing::Final(last), None)]);
+        books.handle_heard(call.call_sid, heard());
+        assert_eq!((drain(&mut books), books.awaiting_text()), (Vec::new(), (0, None)));
+    }
+
+    #[test]
+    fn a_call_without_sound_is_final_at_once_with_an_engine_too() {
+        let mut books = hearing(Instant::now(), Vec::new(), NOON);
+        let silent = Box::new(record_of(&ended_call(1, None, false)));
+        books.handle_ended(silent.clone(), None);
+        assert_eq!(drain(&mut books), [write(Writing::Final(silent), None)]);
+    }
+
+    #[test]
+    fn a_recording_is_waited_for_first_and_then_transcribed() {
+        let now = Instant::now();
+        let mut books = hearing(now, Vec::new(), NOON);
+        let draft = Box::new(record_of(&ended_call(1, Some(FallbackReason::NoMedia), false)));
+        let recording_sid = RecordingSid::from_number(7);
+        books.handle_ended(draft.clone(), None);
+        assert_eq!(drain(&mut books), [write(Writing::Draft(draft.clone()), None)]);
+        books.handle_written(Writing::Draft(draft.clone()), Written::Durable, now);
+        books.handle_announced(draft.call_sid, Some(recording_sid), RecordingStatus::Completed, now);
+        drain(&mut books);
+        books.handle_fetched(draft.call_sid, recording_sid, Fetched::Saved { silent: false }, now);
+        let call_sid = draft.call_sid;
+        assert_eq!(drain(&mut books), [Output::Transcribe { call_sid, recording_sid: Some(recording_sid) }]);
+        books.handle_heard(call_sid, heard());
+        let outputs = drain(&mut books);
+        let [Output::Write { writing: Writing::Final(last), .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((last.outcome, last.recording_sid), (Outcome::Transcribed, Some(recording_sid)));
+    }
+
+    #[test]
+    fn after_a_restart_each_draft_waits_for_what_it_waited_for_and_no_longer_than_it_may() {
+        let now = Instant::now();
+        let stored = |record| Stored { sequence: None, state: State::AwaitingRecording, record };
+        let spoken = record(1).to_be_heard_by("openai");
+        let recorded = record_of(&ended_call(2, Some(FallbackReason::NoMedia), false));
+        let drafts = || vec![stored(spoken.clone()), stored(recorded.clone())];
+        let wall = spoken.ended_at + Duration::from_secs(1_800);
+        let mut books = hearing(now, drafts(), wall);
+        let ask = Output::List { call_sid: recorded.call_sid };
+        assert_eq!(
+            drain(&mut books),
+            [ask.clone(), Output::Transcribe { call_sid: spoken.call_sid, recording_sid: None }]
+        );
+        books.handle_timeout(now + Duration::from_secs(1_800));
+        let last = Box::new(record(1));
+        assert_eq!(drain(&mut books), [write(Writing::Final(last.clone()), None)], "an hour after its end");
+        // The engine was taken out of the configuration.
+        let mut books = Books::new(None, drafts(), Vec::new(), wall, now);
+        assert_eq!(drain(&mut books), [write(Writing::Final(last), None), ask]);
     }
 }

@@ -12,10 +12,11 @@ use super::{
     house::{AudioView, HousekeepingOptions},
     journal::JournalEntry,
     keeper_loop::KeeperLoop,
-    record::{BoxIdentity, TranscriptId},
+    record::{BoxIdentity, Heard, TranscriptId},
     recordings,
     sled_store::Openings,
     store::{Store, StoreError},
+    texts::TextOptions,
     upstream::{Upstream, UpstreamError},
     view::KeeperView,
     writer::{NotKept, Opened, Opener, REOPEN_AFTER, StorePort},
@@ -45,6 +46,26 @@ pub struct KeeperOptions {
     pub clock: Clock,
     /// How audio and recordings are looked after; `None`: not at all.
     pub housekeeping: Option<HousekeepingOptions>,
+    /// Who turns audio into text; `None`: nobody, and records are final without.
+    pub texts: Option<TextPort>,
+}
+
+/// The way to a speech engine, and how long records wait for it.
+#[derive(Debug, Clone)]
+pub struct TextPort {
+    pub options: TextOptions,
+    /// Room for [`AWAITING_TEXT_MAX`](crate::limits::AWAITING_TEXT_MAX).
+    pub wanted: mpsc::Sender<TextWanted>,
+}
+
+/// A call whose audio is to be transcribed. The answer may take hours; one that never comes is one that the record waited
+/// for in vain.
+#[derive(Debug)]
+pub struct TextWanted {
+    pub call_sid: CallSid,
+    /// Its recording, which is on the disk too, if it is.
+    pub recording_sid: Option<RecordingSid>,
+    pub reply: oneshot::Sender<Heard>,
 }
 
 /// What the keeper wants asked of Twilio. An answer that never comes counts as Twilio out of reach.

@@ -18,15 +18,15 @@ use super::{
     house::{AudioView, House, Told},
     identity::random,
     journal::JournalEntry,
-    keeper::{Command, Errand, Found, KeepError, KeeperOptions, Left},
+    keeper::{Command, Errand, Found, KeepError, KeeperOptions, Left, TextWanted},
     outbox::{Delivery, OutboxOptions},
     pending::{Fetched, Listed},
-    record::{Record, TranscriptId},
+    record::{Heard, Record, TranscriptId},
     recordings,
     stored::Sequence,
     upstream::{Sent, Upstream},
-    view::{KeeperView, StoreTrouble, SyncError},
-    writer::{self, Causes, Change, Done, NotKept, Resumed, StoreHealth, StorePort},
+    view::{KeeperView, SyncError},
+    writer::{self, Change, Done, NotKept, Resumed, StoreHealth, StorePort},
 };
 use crate::{
     calls::EndedCall,
@@ -40,6 +40,7 @@ use crate::{
 use answers::{keep_recording, read_listing};
 
 mod answers;
+mod showing;
 
 type Reply = oneshot::Sender<Result<(), KeepError>>;
 
@@ -73,6 +74,11 @@ enum Work {
     Listed {
         call_sid: CallSid,
         listed: Listed,
+    },
+    /// A call's text; `None`: nobody will tell.
+    Heard {
+        call_sid: CallSid,
+        heard: Option<Heard>,
     },
     Tidied(Done),
     /// The store was opened later than the keeper started.
@@ -121,6 +127,7 @@ impl KeeperLoop {
             retry_max: options.sync.retry_max,
             seed: random().map_or(0, |random| random as u64),
         });
+        let texts = options.texts.as_ref().map(|texts| texts.options.clone());
         let (view, view_receiver) = watch::channel(KeeperView::default());
         let (audio, audio_seen) = watch::channel(AudioView::default());
         let house = House::start(&options, &store, &errands, port, upstream.is_some(), audio);
@@ -134,7 +141,7 @@ impl KeeperLoop {
             store,
             store_thread,
             upstream: upstream.map(Arc::new),
-            books: Books::new(outbox, drafts, recent, options.clock.wall(now), now),
+            books: Books::with_texts(texts, outbox, drafts, recent, options.clock.wall(now), now),
             askers: HashMap::new(),
             next_asker: 0,
             work: JoinSet::new(),
@@ -270,6 +277,10 @@ impl KeeperLoop {
                 self.books.handle_fetched(call_sid, recording_sid, fetched, now);
             }
             Work::Listed { call_sid, listed } => self.books.handle_listed(call_sid, listed, now),
+            Work::Heard { call_sid, heard: Some(heard) } => self.books.handle_heard(call_sid, heard),
+            Work::Heard { call_sid, heard: None } => {
+                tracing::warn!(%call_sid, "nobody transcribes this call; its record waits until its time is over");
+            }
             // There may be more to delete than went at once.
             Work::Tidied(Ok(true)) => self.tidy_at = now,
             Work::Tidied(_) => {}
@@ -382,6 +393,7 @@ impl KeeperLoop {
                     self.fetch(call_sid, recording_sid, stream_sid);
                 }
                 Output::List { call_sid } => self.list(call_sid),
+                Output::Transcribe { call_sid, recording_sid } => self.transcribe(call_sid, recording_sid),
             }
         }
     }
@@ -428,6 +440,15 @@ impl KeeperLoop {
         });
     }
 
+    /// A text is worth no delay of the stop: the next run asks for it again.
+    fn transcribe(&mut self, call_sid: CallSid, recording_sid: Option<RecordingSid>) {
+        let Some(texts) = &self.options.texts else { return };
+        let (reply, heard) = oneshot::channel();
+        // A queue that is full drops it, and with it the reply.
+        let _ = texts.wanted.try_send(TextWanted { call_sid, recording_sid, reply });
+        self.work.spawn(async move { Work::Heard { call_sid, heard: heard.await.ok() } });
+    }
+
     /// Work that must be waited for before the task may end.
     fn essential(&mut self, work: impl Future<Output = Work> + Send + 'static) {
         self.essential += 1;
@@ -446,37 +467,6 @@ impl KeeperLoop {
     fn next_deadline(&self) -> Instant {
         let books = self.books.poll_timeout().map(|(at, _)| at);
         [books, self.stop_at].into_iter().flatten().fold(self.tidy_at, Instant::min)
-    }
-
-    fn publish(&self) {
-        let health = self.health.borrow();
-        let counts = health.counts;
-        // Synced records make room for new ones; nothing else does.
-        let is_full = counts.bytes > self.options.store.max_bytes && counts.synced == 0;
-        let store_trouble = StoreTrouble::of(health.failure.as_deref(), health.surroundings.has_room, is_full);
-        let view = KeeperView {
-            stored: counts.stored(),
-            unsynced: counts.unsynced,
-            parked: counts.parked,
-            awaiting_recording: counts.awaiting_recording,
-            bytes: counts.bytes,
-            damaged: counts.damaged,
-            missing: counts.missing,
-            can_keep: store_trouble.is_none(),
-            store_trouble,
-            quarantined: health.surroundings.quarantined,
-            store_error: health.failure.as_ref().map(|error| Causes(error.as_ref()).to_string()),
-            last_ok: self.last_ok,
-            last_error: self.last_error.clone(),
-            sync_trouble: self.books.is_in_trouble(),
-            oldest_unsynced: self.books.oldest_unsynced(),
-            recent: self.books.recent(),
-        };
-        self.view.send_if_modified(|known| {
-            let differs = *known != view;
-            *known = view;
-            differs
-        });
     }
 }
 

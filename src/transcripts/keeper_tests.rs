@@ -42,6 +42,7 @@ fn options(directory: &Path, sync: config::Sync) -> KeeperOptions {
         made_by: box_identity(),
         clock: Clock,
         housekeeping: None,
+        texts: None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What every ended call leaves: one record, kept so that it survives pulling the plug, and handed to the office.
 //!
 //! The way of a record: an ended call ([`keeper`]) becomes a [`record`]; one that went to the recorder waits for its
-//! recording ([`pending`]), first as a draft; then it is final, gets its place in the order ([`store`], written by
-//! [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and stands as synced. What follows what is
+//! recording ([`pending`]), first as a draft, and where there is an engine for its text ([`texts`]); then it is final, gets
+//! its place in the order ([`store`], written by [`writer`]), is sent when its turn comes ([`outbox`], [`upstream`]), and
+//! stands as synced. What follows what is
 //! decided in the [`books`]. Beside them a housekeeper ([`house`]) looks after the audio ([`shelf`]) and after recordings that
 //! nobody knows ([`catch_up`]) or needs any more ([`deletions`]).
 
@@ -28,6 +29,7 @@ pub mod shelf;
 pub mod sled_store;
 pub mod store;
 pub mod stored;
+pub mod texts;
 pub mod upstream;
 pub mod view;
 pub mod writer;
@@ -42,8 +44,9 @@ mod memory_store_tests;
 pub use house::{AudioView, HousekeepingOptions};
 pub use keeper::{
     AccountList, Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, Left, RetryError, Started,
+    TextPort, TextWanted,
 };
-pub use record::{BoxIdentity, Outcome, Record, Source, TranscriptId};
+pub use record::{BoxIdentity, Heard, Outcome, Record, Source, TranscriptId};
 pub use store::{Store, StoreError};
 pub use stored::{Sequence, State, Stored};
 pub use view::{KeeperView, RecentCall, StoreTrouble, SyncError};

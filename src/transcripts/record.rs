@@ -8,6 +8,7 @@ use ulid::Ulid;
 
 use crate::{
     calls::{EndedCall, FallbackReason, Party},
+    limits::{RECORD_SEGMENTS_MAX, RECORD_TEXT_BYTES_MAX},
     twilio::{
         recording_list::CallDetails,
         sid::{CallSid, RecordingSid, StreamSid},
@@ -138,6 +139,23 @@ pub enum Conclusion {
     NothingRecorded,
 }
 
+/// What a speech engine made of a call's sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// What was said, piece by piece, and who wrote it down.
+    Words { engine: String, segments: Vec<Segment> },
+    /// All of the sound is there, and nobody says anything in it.
+    NoSpeech { engine: String },
+    /// There is no sound on the box, or none that the engine takes.
+    Unusable,
+}
+
+/// Stands in the text for what was left out.
+pub const LEFT_OUT: &str = "[…]";
+
+/// As [`Record::engine`]: nothing turned speech into text.
+const NO_ENGINE: &str = "none";
+
 impl Record {
     /// The record of an ended call, as far as the call itself tells. It is final unless the call went to the recorder:
     /// then [`Self::conclude`] follows. `wall` reads monotonic time as civil time.
@@ -164,7 +182,7 @@ impl Record {
             ended_at: wall(ended.ended_at),
             duration_ms: ended.ended_at.saturating_duration_since(ended.answered_at).as_millis() as u64,
             language: language.to_owned(),
-            engine: "none".to_owned(),
+            engine: NO_ENGINE.to_owned(),
             text: Words::default(),
             segments: Vec::new(),
             fallback: FallbackNote {
@@ -202,7 +220,7 @@ impl Record {
             ended_at,
             duration_ms: u64::try_from(ended_at.duration_since(started_at).as_millis()).unwrap_or(0),
             language: language.to_owned(),
-            engine: "none".to_owned(),
+            engine: NO_ENGINE.to_owned(),
             text: Words::default(),
             segments: Vec::new(),
             fallback: FallbackNote { reason: Some(FallbackReason::UnknownCall), redirected_at: None },
@@ -223,6 +241,50 @@ impl Record {
         }
         self
     }
+
+    /// The same record as the draft that waits for its text alone: it names who is to write that. A draft that waits for
+    /// its recording names nobody yet, so that a restart tells them apart.
+    pub fn to_be_heard_by(mut self, engine: &str) -> Self {
+        engine.clone_into(&mut self.engine);
+        self
+    }
+
+    /// Whether this, a draft, waits for its text alone.
+    pub fn awaits_text(&self) -> bool {
+        self.engine != NO_ENGINE
+    }
+
+    /// The same record once the wait for its text is over; `None`: it did not come.
+    pub fn with_text(mut self, heard: Option<Heard>) -> Self {
+        let (engine, segments, outcome) = match heard {
+            Some(Heard::Words { engine, segments }) if !segments.is_empty() => (engine, segments, Outcome::Transcribed),
+            Some(Heard::Words { engine, .. } | Heard::NoSpeech { engine }) => (engine, Vec::new(), Outcome::NoSpeech),
+            Some(Heard::Unusable) | None => (NO_ENGINE.to_owned(), Vec::new(), self.outcome),
+        };
+        self.segments = bounded(segments);
+        let texts: Vec<&str> = self.segments.iter().map(|segment| &segment.text.0[..]).collect();
+        self.text = Words(texts.join(" "));
+        (self.engine, self.outcome) = (engine, outcome);
+        self
+    }
+}
+
+/// As much of it as a record holds, and a mark where that is not all. Control characters become spaces: in JSON each of
+/// them takes six bytes.
+fn bounded(segments: Vec<Segment>) -> Vec<Segment> {
+    let mut kept = Vec::new();
+    let mut bytes = 0;
+    for mut segment in segments {
+        segment.text.0 = segment.text.0.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        bytes += segment.text.0.len() + 1;
+        if bytes > RECORD_TEXT_BYTES_MAX - 2 * LEFT_OUT.len() || kept.len() + 1 >= RECORD_SEGMENTS_MAX {
+            segment.text.0 = LEFT_OUT.to_owned();
+            kept.push(segment);
+            break;
+        }
+        kept.push(segment);
+    }
+    kept
 }
 
 impl fmt::Display for TranscriptId {
@@ -408,6 +470,41 @@ mod tests {
         ] {
             let record = record_of(&ended_call(1, Some(FallbackReason::NoStreamStart), had_media)).conclude(conclusion);
             assert_eq!((record.source, record.outcome), (source, outcome), "{had_media} {conclusion:?}");
+        }
+    }
+
+    fn said(text: &str) -> Segment {
+        Segment { start_ms: 0, end_ms: 900, text: Words(text.to_owned()) }
+    }
+
+    #[test]
+    fn a_text_makes_the_record_transcribed_and_its_absence_leaves_it_as_it_was() {
+        let draft = || record(1).to_be_heard_by("openai");
+        assert!(draft().awaits_text() && !record(1).awaits_text());
+        let heard =
+            Heard::Words { engine: "openai whisper-1".into(), segments: vec![said("shalom"), said("lehitraot")] };
+        let told = draft().with_text(Some(heard));
+        assert_eq!(
+            (told.outcome, &*told.engine, &*told.text.0),
+            (Outcome::Transcribed, "openai whisper-1", "shalom lehitraot")
+        );
+        assert_eq!(told.segments.len(), 2);
+        let silent = draft().with_text(Some(Heard::NoSpeech { engine: "e".into() }));
+        assert_eq!((silent.outcome, &*silent.engine, &*silent.text.0), (Outcome::NoSpeech, "e", ""));
+        for nothing in [None, Some(Heard::Unusable)] {
+            assert_eq!(draft().with_text(nothing), record(1), "as without an engine");
+        }
+    }
+
+    #[test]
+    fn a_text_beyond_every_bound_is_cut_and_says_so_and_can_be_stored() {
+        let piece = said(&"\u{1}\"".repeat(4_000));
+        let many = [vec![piece; 100], vec![said("x"); 20_000]].concat();
+        for segments in [many, vec![said("\""); 40_000]] {
+            let told = record(1).with_text(Some(Heard::Words { engine: "e".into(), segments }));
+            assert!(told.text.0.len() <= RECORD_TEXT_BYTES_MAX && told.segments.len() <= RECORD_SEGMENTS_MAX);
+            assert!(told.text.0.ends_with(LEFT_OUT) && !told.text.0.contains('\u{1}'));
+            crate::transcripts::stored::encode(None, crate::transcripts::State::AwaitingRecording, &told).unwrap();
         }
     }
 

@@ -24,6 +24,9 @@ pub struct KeeperView {
     pub parked: u64,
     /// Drafts whose call went to the recorder.
     pub awaiting_recording: u64,
+    /// Drafts that wait for their text, and when the call of the first of them ended.
+    pub awaiting_text: usize,
+    pub oldest_awaiting_text: Option<Timestamp>,
     /// What the records take, in bytes as they are stored.
     pub bytes: u64,
     /// Records found damaged, and records gone without trace, since the store was made.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use kolbox::transcripts::Outcome;
 
 mod disk;
 mod office;
@@ -35,7 +36,9 @@ fn plan_of(seed: u64) -> Plan {
     let disk_fails = disk_fails.collect();
     let (crashes, retries) = (moments(seed % 5, 400_000), moments(seed % 2, 400_000));
     let every = moments(1, 30_000)[0];
-    Plan { calls: u128::from(3 + seed % 10), every, is_steady: false, crashes, disk_fails, retries, recorded: 3 }
+    // Half of the boxes have a speech engine.
+    let hears = seed.is_multiple_of(2).then_some(Duration::from_secs(3_600));
+    Plan { calls: u128::from(3 + seed % 10), every, is_steady: false, crashes, disk_fails, retries, recorded: 3, hears }
 }
 
 /// Everything was kept once and taken once, and both sides know it.
@@ -46,6 +49,21 @@ fn judge(world: &World) {
     assert_eq!(world.office.taken.len(), records, "the office has each of them");
 }
 
+/// How many records have a text: each that says so has one, and none where there is no engine.
+fn with_text(world: &World) -> usize {
+    let finals = world.disk.durable.finals.values().map(|(record, _)| record);
+    let mut count = 0;
+    for record in finals {
+        let is_transcribed = record.outcome == Outcome::Transcribed;
+        assert_eq!(is_transcribed, record.text.0 == "shalom", "{record:?}");
+        assert!(!is_transcribed || record.engine != "none", "{record:?}");
+        assert!(record.outcome != Outcome::Untranscribed || record.engine == "none", "{record:?}");
+        assert!(!is_transcribed || world.hears());
+        count += usize::from(is_transcribed);
+    }
+    count
+}
+
 #[test]
 fn every_record_arrives_under_one_key_and_never_again_after_its_acknowledgement_was_noted() {
     let (first, count) = match number("KOLBOX_SEED") {
@@ -53,12 +71,14 @@ fn every_record_arrives_under_one_key_and_never_again_after_its_acknowledgement_
         None => (0, number("KOLBOX_SEEDS").unwrap_or(SEEDS)),
     };
     let (began, mut requests, mut records, mut repeated) = (Instant::now(), 0, 0, 0);
+    let mut texts = 0;
     for seed in first..first + count {
         let mut world = World::new(seed, plan_of(seed), began);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             world.run();
             assert_eq!(world.disk.durable.finals.len() as u64, 3 + seed % 10, "every call has its record");
             judge(&world);
+            with_text(&world);
         }));
         if ran.is_err() {
             panic!("seed {seed}: KOLBOX_SEED={seed} cargo test --locked --test simulation_delivery every");
@@ -66,12 +86,16 @@ fn every_record_arrives_under_one_key_and_never_again_after_its_acknowledgement_
         requests += world.office.requests;
         records += world.office.taken.len();
         repeated += world.office.repeated;
+        texts += with_text(&world);
     }
-    println!("{count} seeds: {records} records, {requests} requests, {repeated} repeated for want of an answer");
+    println!(
+        "{count} seeds: {records} records, {requests} requests, {repeated} repeated for want of an answer, {texts} with text"
+    );
     assert!(
         count < SEEDS || (2 * requests > 3 * records && repeated > records / 50),
         "the weather was too good to prove anything"
     );
+    assert!(count < SEEDS || (4 * texts > records && 2 * texts < records), "{texts} of {records} with text");
 }
 
 #[test]
@@ -86,6 +110,7 @@ fn an_upstream_that_was_away_for_a_week_gets_everything_oldest_first() {
         disk_fails: Vec::new(),
         retries: Vec::new(),
         recorded: 0,
+        hears: None,
     };
     let began = Instant::now();
     let mut world = World::new(7, plan, began);

@@ -14,10 +14,12 @@ use kolbox::{
     calls::{EndCause, EndedCall, Fallback, FallbackReason, Party},
     limits::RETRY_AFTER_MAX,
     transcripts::{
-        BoxIdentity, Record, Sequence, TranscriptId,
+        BoxIdentity, Heard, Record, Sequence, TranscriptId,
         books::{Asker, Books, Next, Output, Writing, Written},
         outbox::{Delivery, OutboxOptions},
         pending::{Fetched, Listed},
+        record::{Segment, Words},
+        texts::TextOptions,
     },
     twilio::{
         sid::{CallSid, RecordingSid, StreamSid},
@@ -74,6 +76,11 @@ enum Event {
         call_sid: CallSid,
         recording_sid: RecordingSid,
     },
+    Heard {
+        life: u32,
+        call_sid: CallSid,
+        heard: Heard,
+    },
 }
 
 /// What waits for the disk.
@@ -109,6 +116,8 @@ pub struct Plan {
     pub retries: Vec<Duration>,
     /// One in so many calls goes to the recorder; 0: none.
     pub recorded: u128,
+    /// There is a speech engine, and records wait so long for it.
+    pub hears: Option<Duration>,
 }
 
 pub struct World {
@@ -179,6 +188,11 @@ impl World {
         world
     }
 
+    /// Whether there is a speech engine.
+    pub fn hears(&self) -> bool {
+        self.plan.hears.is_some()
+    }
+
     /// Until nothing is left to happen.
     pub fn run(&mut self) {
         loop {
@@ -235,6 +249,9 @@ impl World {
                 let saved = Fetched::Saved { silent: false };
                 self.with_books(|books| books.handle_fetched(call_sid, recording_sid, saved, now));
             }
+            Event::Heard { life, call_sid, heard } if life == self.life => {
+                self.with_books(|books| books.handle_heard(call_sid, heard));
+            }
             // Of a life that is over.
             _ => {}
         }
@@ -257,7 +274,8 @@ impl World {
     fn start(&mut self) {
         let options = OutboxOptions { retry_min: RETRY_MIN, retry_max: RETRY_MAX, seed: self.rng.u64(..) };
         let drafts = self.disk.live.stored_drafts();
-        self.books = Some(Books::new(Some(options), drafts, Vec::new(), self.wall(), self.now));
+        let texts = self.plan.hears.map(|wait| TextOptions { wait, engine: "openai".into() });
+        self.books = Some(Books::with_texts(texts, Some(options), drafts, Vec::new(), self.wall(), self.now));
         let unkept: Vec<u128> = self
             .ended
             .iter()
@@ -313,6 +331,13 @@ impl World {
                     };
                     let pause = Duration::from_millis(self.rng.u64(10..20_000));
                     self.after(pause, Event::Listed { life, call_sid, listed });
+                }
+                Output::Transcribe { call_sid, .. } => {
+                    // Seconds where the engine is there, hours where it is away: then the wait may be over before.
+                    let most = if self.rng.u8(0..3) == 0 { 7_200_000 } else { 60_000 };
+                    let pause = Duration::from_millis(self.rng.u64(10..most));
+                    let heard = heard(self.rng.u8(0..8));
+                    self.after(pause, Event::Heard { life, call_sid, heard });
                 }
                 Output::Fetch { call_sid, recording_sid, .. } => {
                     let pause = Duration::from_millis(self.rng.u64(10..9_000));
@@ -513,6 +538,18 @@ fn change_of(writing: &Writing) -> Change {
         Writing::Final(record) => Change::Final(Arc::new(Record::clone(record))),
         Writing::Synced { sequence, at, .. } => Change::Synced(sequence.0, *at),
         Writing::Parked { sequence, status, at, .. } => Change::Parked(sequence.0, *status, *at),
+    }
+}
+
+fn heard(nth: u8) -> Heard {
+    let engine = "openai whisper-1".to_owned();
+    match nth {
+        0 => Heard::Unusable,
+        1 => Heard::NoSpeech { engine },
+        _ => {
+            let segments = vec![Segment { start_ms: 0, end_ms: 900, text: Words("shalom".into()) }];
+            Heard::Words { engine, segments }
+        }
     }
 }
 

@@ -119,7 +119,10 @@ async fn delivered(stage: &Stage, records: usize) {
     let mut count = stage.upstream.watch();
     let _ = timeout(DELIVERY_MAX, count.wait_for(|count| *count >= records)).await;
     let left = until.saturating_duration_since(Instant::now());
-    let all = |now: &Snapshot| now.transcripts.unsynced + now.transcripts.awaiting_recording == 0;
+    let all = |now: &Snapshot| {
+        let awaiting_text = now.speech.as_ref().map_or(0, |speech| speech.calls_waiting as u64);
+        now.transcripts.unsynced + now.transcripts.awaiting_recording + awaiting_text == 0
+    };
     see(&mut stage.gateway.snapshot(), left, all).await;
 }
 

@@ -329,6 +329,7 @@ impl World {
                     };
                     self.later(Arrival::Fetched { life, call_sid, recording_sid, fetched });
                 }
+                books::Output::Transcribe { .. } => unreachable!("this office has no speech engine"),
                 books::Output::List { call_sid } => {
                     let listed = match self.rest_fate() {
                         RestFate::Served | RestFate::AnsweredLate(_) | RestFate::CarriedOutLate(_) => {

@@ -1,0 +1,115 @@
+//! The speech engine in the running box: the keeper asks for a call's text, the transcriber reads its audio.
+
+use std::path::{Path, PathBuf};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{
+    config::{Config, SpeechEngine},
+    limits::{AWAITING_TEXT_MAX, SPEECH_QUESTIONS_MAX, SPOOL_CLOSE_MAX},
+    speech::{
+        engine,
+        open_streams::OpenStreams,
+        recognizer,
+        transcriber::{self, CallText, EngineView, TranscriberOptions, TranscriberPort},
+    },
+    system::clock::Clock,
+    transcripts::{
+        Heard, TextPort, TextWanted,
+        record::{Segment, Words},
+        recordings::{self, Kind},
+        texts::TextOptions,
+    },
+    twilio::sid::{CallSid, RecordingSid},
+};
+
+/// The two ends of the keeper's way to the engine; `None` where none is configured.
+pub(super) fn port(config: &Config) -> Option<(TextPort, mpsc::Receiver<TextWanted>)> {
+    let engine = match config.speech.engine {
+        SpeechEngine::None => return None,
+        SpeechEngine::Whisper => "whisper",
+        SpeechEngine::OpenAi => "openai",
+        SpeechEngine::Wyoming => "wyoming",
+    };
+    let (wanted, receiver) = mpsc::channel(AWAITING_TEXT_MAX);
+    let options = TextOptions { wait: config.speech.wait, engine: engine.to_owned() };
+    Some((TextPort { options, wanted }, receiver))
+}
+
+/// Starts the transcriber, and answers the keeper for as long as it asks.
+pub(super) fn start(
+    config: &Config,
+    clock: Clock,
+    wanted: mpsc::Receiver<TextWanted>,
+    streams: OpenStreams,
+) -> (watch::Receiver<EngineView>, [JoinHandle<()>; 2]) {
+    let (speech, store) = (config.speech.clone(), config.store.path.clone());
+    let questions_max = SPEECH_QUESTIONS_MAX;
+    let folder = store.join(recordings::FOLDER);
+    let models = store.clone();
+    let make_engine = Box::new(move || engine::ready(&speech, &models));
+    let (port, view, task) = transcriber::start(TranscriberOptions { make_engine, questions_max, folder, clock });
+    (view, [task, tokio::spawn(serve(wanted, port, streams, store))])
+}
+
+async fn serve(mut wanted: mpsc::Receiver<TextWanted>, port: TranscriberPort, streams: OpenStreams, store: PathBuf) {
+    while let Some(wanted) = wanted.recv().await {
+        let recording = match wanted.recording_sid {
+            Some(recording_sid) => recording_of(&store, wanted.call_sid, recording_sid).await,
+            None => None,
+        };
+        if streams.is_open(wanted.call_sid) {
+            // Its last words are still on their way. They hold up no other call.
+            let (port, streams) = (port.clone(), streams.clone());
+            tokio::spawn(async move {
+                if timeout(SPOOL_CLOSE_MAX, streams.closed(wanted.call_sid)).await.is_err() {
+                    tracing::warn!(call_sid = %wanted.call_sid, "a call is over and its stream is not");
+                }
+                hand_in(wanted, recording, &port).await;
+            });
+        } else {
+            hand_in(wanted, recording, &port).await;
+        }
+    }
+}
+
+/// Returns once it is in the queue.
+async fn hand_in(wanted: TextWanted, recording: Option<PathBuf>, port: &TranscriberPort) {
+    let TextWanted { call_sid, mut reply, .. } = wanted;
+    let text = port.transcribe(call_sid, recording).await;
+    tokio::spawn(async move {
+        tokio::select! {
+            text = text => if let Ok(text) = text {
+                let _ = reply.send(heard(text));
+            },
+            () = reply.closed() => {}
+        }
+    });
+}
+
+/// The recording as it lies on the disk: whole, or its beginning. One that is not there is named all the same, so that it
+/// is missed.
+async fn recording_of(store: &Path, call_sid: CallSid, recording_sid: RecordingSid) -> Option<PathBuf> {
+    let place = |kind| recordings::path(store, call_sid, recording_sid, kind);
+    for path in [place(Kind::Whole), place(Kind::Cut)] {
+        if tokio::fs::try_exists(&path).await.unwrap_or(false) {
+            return Some(path);
+        }
+    }
+    Some(place(Kind::Whole))
+}
+
+fn heard(text: CallText) -> Heard {
+    let segment = |recognizer::Segment { start_ms, end_ms, text }| Segment { start_ms, end_ms, text: Words(text) };
+    match text {
+        CallText::Words { engine, segments } => {
+            Heard::Words { engine, segments: segments.into_iter().map(segment).collect() }
+        }
+        CallText::NoSpeech { engine } => Heard::NoSpeech { engine },
+        CallText::Unusable => Heard::Unusable,
+    }
+}
