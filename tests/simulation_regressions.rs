@@ -44,3 +44,18 @@ fn a_stream_whose_media_stop_with_their_first_frame_was_silence_from_the_prompt_
     let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, true));
     assert_kept(&Scenario { seed: 1, calls: vec![call], faults: Vec::new(), network: Network::default() });
 }
+
+#[test]
+fn a_stream_whose_connection_breaks_before_it_is_accepted_is_missed_at_once() {
+    let faults = Faults {
+        stream: StreamFault::Drops { noticed_after: Duration::from_millis(5_304) },
+        after: Duration::from_millis(200),
+        ..Faults::default()
+    };
+    let call = PlannedCall::new(SECOND, plan(1, caller(5 * SECOND, 90 * SECOND), faults, true));
+    // Everything that a connection carries arrives at one moment in some of these.
+    for seed in 0..200 {
+        let network = Network { delay_max: Duration::from_millis(400), ..Network::default() };
+        assert_kept(&Scenario { seed, calls: vec![call.clone()], faults: Vec::new(), network });
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kolbox::{
-    calls::{Event, SocketId},
+    calls::{Event, SocketEnd, SocketId},
     limits::WS_CLOSE_MAX,
     server::{
         desk_port::SocketOrder,
@@ -109,11 +109,18 @@ impl World {
 
     pub(super) fn order_at_box(&mut self, socket: SocketId, order: SocketOrder) {
         let now = self.now;
-        if matches!(order, SocketOrder::Accept(_))
-            && let Some(call) = self.running.as_ref().and_then(|running| running.sockets.get(&socket)).map(|it| it.call)
-        {
-            let call_sid = self.call_sid(call);
-            self.ledger.handle_accepted(call_sid, socket);
+        let Some(running) = &self.running else { return };
+        let call = running.sockets.get(&socket).map(|open| open.call);
+        match (order, call) {
+            (SocketOrder::Accept(_), Some(call)) => {
+                let call_sid = self.call_sid(call);
+                self.ledger.handle_accepted(call_sid, socket);
+            }
+            // As the desk's loop does: a stream whose connection is gone by the time it is accepted was lost.
+            (SocketOrder::Accept(stream), None) => {
+                return self.tell(Event::StreamClosed { stream, end: SocketEnd::Lost });
+            }
+            _ => {}
         }
         self.with_session(socket, |session| session.handle_order(order, now));
     }
