@@ -311,7 +311,7 @@ pub const SPEECH_PATIENCE_PER_SOUND: u32 = 4;
 /// but one thing is not asked for two.
 pub const SPEECH_QUESTIONS_MAX: usize = 1;
 /// How often an engine may fail at one utterance while it answers others; beyond it that utterance stays without text.
-pub const UTTERANCE_FAILURES_MAX: u32 = 3;
+pub const UTTERANCE_FAILURES_MAX: u32 = 6;
 /// Utterances of one call that are recognized in a row while others wait: more than a usual call has, so that these are
 /// done in their order, and a call of hours holds nobody up.
 pub const UTTERANCES_IN_A_ROW_MAX: u32 = 12;

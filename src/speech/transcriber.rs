@@ -18,9 +18,10 @@ use tokio::{
 };
 
 use super::{
+    audio::{SAMPLE_RATE_HZ, tone},
     call_audio::{CallAudio, Cursor, Next, Spoken},
     engine::EngineError,
-    recognizer::{Question, Recognizer, RecognizerError, Segment, Transcript},
+    recognizer::{Pcm, Question, Recognizer, RecognizerError, Segment, Transcript},
     transcription::{Output, Transcription},
 };
 use crate::{
@@ -31,6 +32,11 @@ use crate::{
 
 /// Stands in the text for what the engine could not be brought to write down.
 pub const UNHEARD: &str = "[…]";
+
+/// What an engine that failed is tried with.
+const PROBE_HZ: f32 = 440.0;
+const PROBE_LENGTH: Duration = Duration::from_secs(1);
+const PROBE_AMPLITUDE: f32 = 0.1;
 
 /// As the engine's name: none was needed.
 const NOBODY: &str = "none";
@@ -111,6 +117,7 @@ pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<E
         hearings: HashMap::new(),
         work: JoinSet::new(),
         asked: HashMap::new(),
+        probe: None,
         not_ready_since: None,
         view,
     };
@@ -190,6 +197,8 @@ enum Came {
     },
     /// The work itself broke off: nothing was learnt.
     BrokenOff,
+    /// Of an [`Output::Probe`].
+    Probed(Result<(), Silence>),
     /// The engine was made ready, or not, before anybody needed it.
     Ready(Result<Arc<dyn Recognizer>, Silence>),
 }
@@ -203,6 +212,7 @@ struct Transcriber {
     work: JoinSet<Came>,
     /// Whom it is done for; the engine is made ready for nobody.
     asked: HashMap<Id, CallSid>,
+    probe: Option<Id>,
     not_ready_since: Option<Instant>,
     view: watch::Sender<EngineView>,
 }
@@ -252,7 +262,20 @@ impl Transcriber {
         match (self.asked.remove(&id), came) {
             (Some(call_sid), came) => self.handle_came(call_sid, came, now),
             (None, Came::Ready(ready)) => self.handle_ready(ready, now),
-            (None, _) => {}
+            (None, Came::Probed(Ok(()))) => {
+                self.handle_well();
+                self.machine.handle_probed(Ok(()), now);
+            }
+            (None, Came::Probed(Err(silence))) => {
+                self.machine.handle_probed(Err(&silence.error), now);
+                self.tell(silence.told);
+            }
+            (None, came) => {
+                if self.probe.take_if(|probe| *probe == id).is_some() {
+                    self.machine.handle_probed(Err(&Silence::broken_off().error), now);
+                }
+                drop(came);
+            }
         }
     }
 
@@ -270,12 +293,8 @@ impl Transcriber {
             Came::Text { engine, spoken, transcript } => {
                 hearing.take(&spoken, transcript);
                 (hearing.cursor, hearing.engine) = (spoken.then, engine);
-                if self.machine.silent_since().is_some() {
-                    tracing::info!(engine = hearing.engine, "the speech engine answers again");
-                }
-                self.not_ready_since = None;
+                self.handle_well();
                 self.machine.handle_answer(call_sid, now);
-                self.view.send_if_modified(|view| view.last_error.take().is_some());
             }
             Came::Nothing { spoken, silence } => {
                 let end_ms = spoken.begin_ms + millis(spoken.sound.duration());
@@ -284,8 +303,17 @@ impl Transcriber {
                 self.handle_silence(call_sid, silence, now);
             }
             Came::BrokenOff => self.handle_silence(call_sid, Silence::broken_off(), now),
-            Came::Ready(_) => {}
+            Came::Ready(_) | Came::Probed(_) => {}
         }
+    }
+
+    /// The engine has answered.
+    fn handle_well(&mut self) {
+        if self.machine.silent_since().is_some() {
+            tracing::info!("the speech engine answers again");
+        }
+        self.not_ready_since = None;
+        self.view.send_if_modified(|view| view.last_error.take().is_some());
     }
 
     fn handle_ready(&mut self, ready: Result<Arc<dyn Recognizer>, Silence>, now: Instant) {
@@ -311,6 +339,10 @@ impl Transcriber {
         } else {
             tracing::debug!(%call_sid, error, "an utterance has no text");
         }
+        self.tell(error);
+    }
+
+    fn tell(&self, error: String) {
         self.view.send_if_modified(|view| view.last_error.replace(error.clone()).is_none_or(|known| known != error));
     }
 
@@ -319,6 +351,11 @@ impl Transcriber {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Ask(call_sid) => self.ask(call_sid),
+                Output::Probe => {
+                    let engine = self.engine.clone();
+                    let task = self.work.spawn(async move { Came::Probed(probe(&engine).await) });
+                    self.probe = Some(task.id());
+                }
                 Output::Skip(call_sid) => {
                     if let Some(hearing) = self.hearings.get_mut(&call_sid)
                         && let Some((unheard, behind)) = hearing.failed.take()
@@ -369,6 +406,14 @@ async fn hear(audio: CallAudio, cursor: Cursor, engine: &Arc<Engine>) -> Came {
     }
 }
 
+/// Asks for a sound in which nobody speaks: whatever the answer, it is one.
+async fn probe(engine: &Arc<Engine>) -> Result<(), Silence> {
+    let engine = engine.ready().await?;
+    let sound = Pcm { samples: tone(PROBE_HZ, PROBE_LENGTH, PROBE_AMPLITUDE).into(), rate_hz: SAMPLE_RATE_HZ };
+    let deadline = tokio::time::Instant::now() + SPEECH_PATIENCE_MIN;
+    engine.recognize(Question { sound, deadline }).await.map(drop).map_err(Silence::of)
+}
+
 impl Hearing {
     /// An utterance's text, on the call's scale of time. What nobody can say in that time is left out.
     fn take(&mut self, spoken: &Spoken, transcript: Transcript) {
@@ -378,6 +423,7 @@ impl Hearing {
             bytes += segment.text.len();
             if bytes > UTTERANCE_TEXT_BYTES_MAX {
                 segment.text = UNHEARD.to_owned();
+                self.is_anything_unheard = true;
             }
             segment.start_ms += spoken.begin_ms;
             segment.end_ms += spoken.begin_ms;
@@ -408,4 +454,158 @@ impl Hearing {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, fs, sync::Mutex as StdMutex};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::speech::{
+        audio::{duration, encode},
+        recognizer::Recognizing,
+    };
+
+    /// Far beyond what anything here takes; only a failing test ever waits so long.
+    const TOO_LONG: Duration = Duration::from_secs(60);
+
+    #[derive(Debug, Clone)]
+    enum Answer {
+        Text(String),
+        Fails,
+        Panics,
+        /// Once it is allowed to.
+        Waits(Arc<Notify>),
+    }
+
+    /// Answers as it is told, then with `more`; and notes how long each sound was.
+    #[derive(Debug, Clone, Default)]
+    struct Scripted {
+        answers: Arc<StdMutex<VecDeque<Answer>>>,
+        heard: Arc<StdMutex<Vec<Duration>>>,
+    }
+
+    impl Recognizer for Scripted {
+        fn name(&self) -> &str {
+            "scripted"
+        }
+
+        fn recognize(&self, question: Question) -> Recognizing<'_> {
+            let sound = question.sound;
+            self.heard.lock().unwrap().push(duration(sound.samples.len()));
+            let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Answer::Text("more".into()));
+            Box::pin(async move {
+                match answer {
+                    Answer::Text(text) => Ok(Transcript::without_times(&text, &sound, None)),
+                    Answer::Fails => Err(RecognizerError::Broken),
+                    Answer::Panics => panic!("as the script says"),
+                    Answer::Waits(allowed) => {
+                        allowed.notified().await;
+                        Ok(Transcript::without_times("at last", &sound, None))
+                    }
+                }
+            })
+        }
+    }
+
+    struct Office {
+        folder: tempfile::TempDir,
+        port: TranscriberPort,
+        view: watch::Receiver<EngineView>,
+        engine: Scripted,
+    }
+
+    impl Office {
+        fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let engine = Scripted::default();
+            engine.answers.lock().unwrap().extend(answers);
+            let made = engine.clone();
+            let make_engine: MakeEngine = Box::new(move || Ok(Box::new(made.clone())));
+            let options =
+                TranscriberOptions { make_engine, questions_max: 1, folder: folder.path().to_owned(), clock: Clock };
+            let (port, view, _task) = start(options);
+            Self { folder, port, view, engine }
+        }
+
+        fn spoken(&self, call: u128, pcm: &[i16]) -> CallSid {
+            let call_sid = CallSid::from_number(call);
+            fs::write(self.folder.path().join(format!("{call_sid}.1.ulaw")), encode(pcm)).unwrap();
+            call_sid
+        }
+
+        async fn text(&self, call_sid: CallSid) -> CallText {
+            let text = self.port.transcribe(call_sid, None).await;
+            tokio::time::timeout(TOO_LONG, text).await.expect("in time").expect("a text")
+        }
+    }
+
+    fn voice(seconds: u64) -> Vec<i16> {
+        tone(300.0, Duration::from_secs(seconds), 0.3)
+    }
+
+    fn silence(seconds: usize) -> Vec<i16> {
+        vec![0; 8_000 * seconds]
+    }
+
+    fn segment(start_ms: u64, end_ms: u64, text: &str) -> Segment {
+        Segment { start_ms, end_ms, text: text.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn what_is_said_has_its_time_in_the_call() {
+        let this = Office::with([Answer::Text("hello".into()), Answer::Text("goodbye".into())]);
+        let call = this.spoken(1, &[silence(1), voice(2), silence(5), voice(1)].concat());
+        let segments = vec![segment(800, 3_480, "hello"), segment(7_800, 9_000, "goodbye")];
+        assert_eq!(this.text(call).await, CallText::Words { engine: "scripted".into(), segments });
+        assert_eq!(this.view.borrow().name.as_deref(), Some("scripted"));
+    }
+
+    #[tokio::test]
+    async fn silence_asks_nobody_and_a_call_without_audio_is_no_silence() {
+        let this = Office::with([]);
+        let silent = this.spoken(1, &silence(20));
+        assert_eq!(this.text(silent).await, CallText::NoSpeech { engine: "none".into() });
+        assert_eq!(this.text(CallSid::from_number(2)).await, CallText::Unusable);
+        assert!(this.engine.heard.lock().unwrap().is_empty());
+        let this = Office::with([Answer::Text(String::new())]);
+        let cough = this.spoken(3, &voice(1));
+        assert_eq!(this.text(cough).await, CallText::NoSpeech { engine: "scripted".into() });
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_breaks_down_is_asked_the_same_again() {
+        let this = Office::with([Answer::Panics, Answer::Fails, Answer::Text("hello".into())]);
+        let call = this.spoken(1, &voice(2));
+        let segments = vec![segment(0, 2_000, "hello")];
+        assert_eq!(this.text(call).await, CallText::Words { engine: "scripted".into(), segments });
+        assert_eq!(*this.engine.heard.lock().unwrap(), [Duration::from_secs(2); 3]);
+        assert_eq!((this.view.borrow().silent_since, this.view.borrow().last_error.clone()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn more_than_anybody_can_say_is_left_out_and_marked() {
+        let this = Office::with([Answer::Text("la ".repeat(1_000_000))]);
+        let call = this.spoken(1, &voice(2));
+        assert_eq!(this.text(call).await, CallText::Unusable, "there is nothing else");
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_want_a_text_any_more_is_not_worked_for() {
+        let allowed = Arc::new(Notify::new());
+        let this = Office::with([Answer::Waits(allowed.clone())]);
+        let calls = [1, 2, 3].map(|call| this.spoken(call, &voice(call as u64)));
+        let first = this.port.transcribe(calls[0], None).await;
+        drop(this.port.transcribe(calls[1], None).await);
+        let third = this.port.transcribe(calls[2], None).await;
+        allowed.notify_one();
+        for (text, said) in [(first, "at last"), (third, "more")] {
+            let text = tokio::time::timeout(TOO_LONG, text).await.unwrap().unwrap();
+            let CallText::Words { segments, .. } = text else { panic!("{text:?}") };
+            assert_eq!(segments[0].text, said);
+        }
+        assert_eq!(*this.engine.heard.lock().unwrap(), [1, 3].map(Duration::from_secs));
+    }
 }
