@@ -18,6 +18,7 @@ use crate::{
 
 mod journal_tests;
 mod rest_tests;
+mod table_tests;
 
 const SECOND: Duration = Duration::from_secs(1);
 const RECORD: Answer = Answer::Record(PromptForm::Play);
