@@ -116,6 +116,8 @@ pub const KNOWN_RECORDINGS_MAX: usize = 4_096;
 pub const ANNOUNCED_MISSING_MAX: usize = 64;
 /// Numbers of this box that are remembered; of more, calls without a record are asked for at Twilio.
 pub const OWN_NUMBERS_MAX: usize = 256;
+/// Recordings that Twilio did not give in time and that are asked for once more; beyond it they stay there.
+pub const RECORDINGS_MISSING_MAX: usize = 256;
 /// Recordings that wait to be deleted at Twilio; beyond it they stay there.
 pub const DELETIONS_MAX: usize = 1_024;
 /// A note beside the store, in bytes (the longest holds [`KNOWN_RECORDINGS_MAX`] pairs of identifiers).
@@ -201,7 +203,7 @@ pub const STOP_MAX: Duration = Duration::from_secs(15);
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// A stored value, in bytes (sled puts larger ones into files that it never syncs).
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * 1024;
-/// Values that one record may take: 4 MiB, more than a call of four hours says.
+/// Values that one record may take, and its JSON before it is packed: 4 MiB, more than a call of four hours says.
 pub const RECORD_PARTS_MAX: usize = 256;
 /// Store operations that share one fsync.
 pub const STORE_GROUP_MAX: usize = 256;
@@ -250,6 +252,8 @@ pub const PARKED_SHOWN_MAX: usize = 20;
 pub const UPSTREAM_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What an errand for a recording may take before it counts as failed, waiting for its turn at Twilio included.
 pub const ERRAND_MAX: Duration = Duration::from_secs(120);
+/// How long a stop waits for the last of the callers' audio to be on the disk.
+pub const SPOOL_STOP_MAX: Duration = Duration::from_secs(2);
 /// How long the keeper's stop waits for the store and for an upstream that has a record in its hands.
 pub const KEEPER_STOP_MAX: Duration = Duration::from_secs(3);
 /// How often old synced records are looked for.
@@ -384,7 +388,8 @@ const _: () = assert!(WS_BUFFER_BYTES < WS_UNSENT_BYTES_MAX);
 const _: () = assert!(REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 const _: () = assert!(REST_REUSED_ANSWER_MAX.as_millis() + REST_CONNECT_MAX.as_millis() < REST_ANSWER_MAX.as_millis());
 const _: () = assert!(
-    2 * DRAIN_END_MAX.as_millis() + FINISH_MAX.as_millis() + KEEPER_STOP_MAX.as_millis() < STOP_MAX.as_millis()
+    2 * DRAIN_END_MAX.as_millis() + FINISH_MAX.as_millis() + KEEPER_STOP_MAX.as_millis() + SPOOL_STOP_MAX.as_millis()
+        < STOP_MAX.as_millis()
 );
 const _: () = assert!(DRAIN_REDIRECT_MAX.as_millis() < DRAIN_END_MAX.as_millis());
 

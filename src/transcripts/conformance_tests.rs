@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     journal::{JournalEntry, samples::entry},
     memory_store_tests::MemoryStore,
-    record::samples::{at, record},
+    record::samples::{at, noise, record},
     sled_store::SledStore,
     store::{Kept, Known, Store},
     stored::{Sequence, State},
@@ -178,7 +178,7 @@ fn a_long_record_is_kept_whole_through_every_state() {
     on_each_store(|open| {
         let mut store = open();
         let mut long = record(1);
-        long.text.0 = "הודעה ארוכה ".repeat(5_000);
+        long.text.0 = "הודעה ארוכה ".to_owned() + &noise(50_000);
         store.put_draft(&long).unwrap();
         store.put_final(&long).unwrap();
         store.put_final(&record(2)).unwrap();

@@ -18,8 +18,8 @@ pub mod journal;
 pub mod keeper;
 mod keeper_loop;
 mod notes;
-
 pub mod outbox;
+mod packing;
 pub mod pending;
 pub mod read;
 pub mod record;

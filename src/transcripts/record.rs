@@ -401,6 +401,12 @@ pub(crate) mod samples {
         Record::of_ended(TranscriptId::new(wall(ended.ended_at), number), ended, wall, &box_identity(), "he")
     }
 
+    /// So many characters in which nothing can be said more shortly.
+    pub fn noise(characters: usize) -> String {
+        let mut random = fastrand::Rng::with_seed(1);
+        std::iter::repeat_with(|| random.alphanumeric()).take(characters).collect()
+    }
+
     /// A streamed call's record; final as it is.
     pub fn record(number: u128) -> Record {
         record_of(&ended_call(number, None, true))

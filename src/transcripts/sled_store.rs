@@ -16,8 +16,8 @@ use super::{
     journal::JournalEntry,
     record::{Record, TranscriptId},
     rows::{
-        CallEntry, DRAFTS, LEDGER_KEY, LIVE, PARKED, Row, SYNCED, UNSYNCED, call_key, live_key, part_key, place,
-        row_at, row_of, rows, rows_backwards,
+        CallEntry, DRAFTS, LEDGER_KEY, LIVE, OLD_LEDGER_KEY, OLD_LIVE, PARKED, Row, SYNCED, UNSYNCED, call_key,
+        live_key, part_key, place, row_at, row_of, rows, rows_backwards,
     },
     store::{Counts, Kept, Known, Store, StoreError, Surroundings},
     stored::{Damage, Sequence, State, Stored, encode},
@@ -38,6 +38,7 @@ mod tests;
 
 pub use opening::{Openings, is_in_use};
 pub(super) use opening::{give_back_to_owner, guarded};
+pub use quarantine::quarantined;
 
 /// The folder below the store's directory that is sled's.
 const FOLDER: &str = "records";
@@ -179,9 +180,15 @@ impl SledStore {
         }
         ledger.counts.add(state, bytes);
         ledger.kept += u64::from(from.is_none());
+        // What is there already is not written again, nor what is not there removed: to sled both are changes.
         let entry = CallEntry { id: record.id, is_final: sequence.is_some(), sequence };
-        batch.insert(call_key(&record.call_sid), entry.encode());
-        batch.remove(live_key(&record.call_sid));
+        if self.call_entry(&record.call_sid)? != Some(entry) {
+            batch.insert(call_key(&record.call_sid), entry.encode());
+        }
+        let live_key = live_key(&record.call_sid);
+        if self.tree.contains_key(&live_key)? {
+            batch.remove(live_key);
+        }
         if let Some(sequence) = sequence {
             ledger.next_sequence = ledger.next_sequence.max(Sequence(sequence.0.saturating_add(1)));
         }
@@ -203,8 +210,33 @@ impl SledStore {
         Ok(())
     }
 
+    /// The journal, wherever it lies, under the keys that it has now.
     fn live_entries(&self) -> impl Iterator<Item = Result<(IVec, IVec), StoreError>> + use<> {
-        self.tree.scan_prefix([LIVE]).map(|pair| pair.map_err(StoreError::from))
+        let entries = [OLD_LIVE, LIVE].map(|letter| self.tree.scan_prefix([letter]));
+        entries.into_iter().flatten().map(|pair| {
+            let (mut key, value) = pair?;
+            key[0] = LIVE;
+            Ok((key, value))
+        })
+    }
+
+    /// Takes the ledger and the journal from where they were once to where they are now, in one batch.
+    fn move_old_rows(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        let old_ledger = self.tree.contains_key(OLD_LEDGER_KEY)?;
+        if old_ledger {
+            batch.remove(OLD_LEDGER_KEY);
+        }
+        let mut moved = usize::from(old_ledger);
+        for pair in self.tree.scan_prefix([OLD_LIVE]) {
+            let (key, value) = pair?;
+            let mut new_key = key.clone();
+            new_key[0] = LIVE;
+            batch.remove(key);
+            batch.insert(new_key, value);
+            moved += 1;
+        }
+        if moved > 0 { self.commit(batch, self.ledger) } else { Ok(()) }
     }
 
     /// Takes a live call's entry over as it stood in another store.

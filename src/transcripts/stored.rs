@@ -1,23 +1,36 @@
 //! The stored form of a record: parts of at most 16 KiB, each with its version, place and checksum. Pure.
 //!
-//! A part is `version (1) | part (2) | parts (2) | sequence (8) | CRC-32 (4) | piece of the JSON`, numbers big-endian;
-//! the checksum covers all the rest of the part. The JSON is `{"state": …, "record": …}`. Longer records are cut into
-//! parts because sled moves large values into files of their own, which it never syncs.
+//! A part is `version (1) | part (2) | parts (2) | sequence (8) | CRC-32 (4) | bytes of the piece (2) | piece`, numbers
+//! big-endian; the checksum covers all the rest of the part. Its pieces are the JSON `{"state": …, "record": …}`, packed
+//! ([`super::packing`]). Longer records are cut into parts because sled moves large values into files of their own, which
+//! it never syncs.
+//!
+//! In form 1 a part had no length, and its pieces were the JSON itself.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, milliseconds};
+use super::{
+    packing::{UNPACKED_BYTES_MAX, pack, unpack},
+    record::{Record, milliseconds},
+};
 use crate::limits::{RECORD_PARTS_MAX, STORED_VALUE_BYTES_MAX};
 
-/// The version of the form that is written; every older one stays readable.
+/// The version of the form in which a record is written; every older one stays readable.
+pub const RECORD_FORM: u8 = 2;
+/// The first form.
+pub(super) const PLAIN_FORM: u8 = 1;
+/// The version of the form of all that is not a record: ledger, journal, notes.
 pub const FORM_VERSION: u8 = 1;
 
 const CRC_BEGIN: usize = 13;
+/// What parts of both forms begin with.
 pub(super) const HEAD_BYTES: usize = 17;
-const PIECE_BYTES_MAX: usize = STORED_VALUE_BYTES_MAX - HEAD_BYTES;
+const LENGTH_BYTES: usize = 2;
+const PIECE_BYTES_MAX: usize = STORED_VALUE_BYTES_MAX - HEAD_BYTES - LENGTH_BYTES;
+const PLAIN_PIECE_BYTES_MAX: usize = STORED_VALUE_BYTES_MAX - HEAD_BYTES;
 
 /// A final record's place in the order of becoming final, which is the order of sending. The first is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,11 +90,13 @@ pub enum Damage {
     Inconsistent,
     /// It was written by a newer kolbox: in order, but not for us.
     NewerVersion(u8),
+    /// The checksums fit, and yet it cannot be unpacked.
+    Packing,
     /// The checksums fit, and yet it is not the JSON of a record.
     Json(serde_json::Error),
 }
 
-/// A record is longer than [`RECORD_PARTS_MAX`] parts; its JSON has so many bytes.
+/// A record is longer than any may be; its JSON has so many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong(pub usize);
 
@@ -100,19 +115,21 @@ struct Body {
 /// The parts to store, in their order.
 pub fn encode(sequence: Option<Sequence>, state: State, record: &Record) -> Result<Vec<Vec<u8>>, TooLong> {
     // Strings, numbers and maps with string keys only: writing them as JSON into memory cannot fail.
-    let body = serde_json::to_vec(&BodyRef { state, record }).unwrap_or_default();
+    let json = serde_json::to_vec(&BodyRef { state, record }).unwrap_or_default();
+    let body = if json.len() > UNPACKED_BYTES_MAX { Vec::new() } else { pack(&json) };
     let parts = body.len().div_ceil(PIECE_BYTES_MAX);
-    if parts > RECORD_PARTS_MAX {
-        return Err(TooLong(body.len()));
+    if !(1..=RECORD_PARTS_MAX).contains(&parts) {
+        return Err(TooLong(json.len()));
     }
     let sequence = sequence.map_or(0, |sequence| sequence.0);
     let part = |(index, piece): (usize, &[u8])| {
-        let mut part = Vec::with_capacity(HEAD_BYTES + piece.len());
-        part.push(FORM_VERSION);
+        let mut part = Vec::with_capacity(HEAD_BYTES + LENGTH_BYTES + piece.len());
+        part.push(RECORD_FORM);
         part.extend_from_slice(&(index as u16).to_be_bytes());
         part.extend_from_slice(&(parts as u16).to_be_bytes());
         part.extend_from_slice(&sequence.to_be_bytes());
         part.extend_from_slice(&[0; 4]);
+        part.extend_from_slice(&(piece.len() as u16).to_be_bytes());
         part.extend_from_slice(piece);
         let checksum = checksum(&part).to_be_bytes();
         part[CRC_BEGIN..HEAD_BYTES].copy_from_slice(&checksum);
@@ -129,7 +146,8 @@ pub fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Stored, D
     for part in parts {
         let (head, piece) = read_part(part)?;
         let first = first.get_or_insert(head);
-        if head.part != count || head.parts != first.parts || head.sequence != first.sequence {
+        let is_of_first = (head.version, head.parts, head.sequence) == (first.version, first.parts, first.sequence);
+        if head.part != count || !is_of_first {
             return Err(Damage::Inconsistent);
         }
         count = count.checked_add(1).ok_or(Damage::Inconsistent)?;
@@ -139,7 +157,8 @@ pub fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Stored, D
     if count != head.parts {
         return Err(Damage::Inconsistent);
     }
-    let Body { state, record } = serde_json::from_slice(&body).map_err(Damage::Json)?;
+    let json = if head.version == PLAIN_FORM { body } else { unpack(&body).ok_or(Damage::Packing)? };
+    let Body { state, record } = serde_json::from_slice(&json).map_err(Damage::Json)?;
     if (head.sequence == 0) != (state == State::AwaitingRecording) {
         return Err(Damage::Inconsistent);
     }
@@ -148,6 +167,7 @@ pub fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Stored, D
 
 #[derive(Clone, Copy)]
 struct Head {
+    version: u8,
     part: u16,
     parts: u16,
     sequence: u64,
@@ -155,23 +175,36 @@ struct Head {
 
 fn read_part(bytes: &[u8]) -> Result<(Head, &[u8]), Damage> {
     let (head, piece) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(Damage::Length)?;
-    if piece.len() > PIECE_BYTES_MAX {
-        return Err(Damage::Length);
-    }
     let [version, p0, p1, n0, n1, s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3] = *head;
     // The version comes first: a newer form may have its checksum elsewhere.
-    if version > FORM_VERSION {
+    if version > RECORD_FORM {
         return Err(Damage::NewerVersion(version));
     }
-    if version == 0 || checksum(bytes) != u32::from_be_bytes([c0, c1, c2, c3]) {
+    let piece = match version {
+        PLAIN_FORM if piece.len() <= PLAIN_PIECE_BYTES_MAX => piece,
+        RECORD_FORM => match piece.split_first_chunk::<LENGTH_BYTES>() {
+            Some((length, piece)) if usize::from(u16::from_be_bytes(*length)) == piece.len() => piece,
+            _ => return Err(Damage::Length),
+        },
+        _ => return Err(Damage::Length),
+    };
+    if checksum(bytes) != u32::from_be_bytes([c0, c1, c2, c3]) {
         return Err(Damage::Checksum);
     }
     let head = Head {
+        version,
         part: u16::from_be_bytes([p0, p1]),
         parts: u16::from_be_bytes([n0, n1]),
         sequence: u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
     };
     Ok((head, piece))
+}
+
+/// The part that begins here, whole or not, if it begins as one in the present form that is its record's only one.
+pub(super) fn lone_part(bytes: &[u8]) -> Option<&[u8]> {
+    let [RECORD_FORM, 0, 0, 0, 1, ..] = bytes else { return None };
+    let length = bytes.get(HEAD_BYTES..)?.first_chunk::<LENGTH_BYTES>()?;
+    bytes.get(..HEAD_BYTES + LENGTH_BYTES + usize::from(u16::from_be_bytes(*length)))
 }
 
 /// Of a part that is at least its head long; the checksum's own place is left out.
@@ -189,6 +222,7 @@ impl fmt::Display for Damage {
             Self::Checksum => f.write_str("a stored part does not fit its checksum"),
             Self::Inconsistent => f.write_str("the stored parts do not belong together"),
             Self::NewerVersion(version) => write!(f, "stored by a newer kolbox, in form {version}"),
+            Self::Packing => f.write_str("its bytes cannot be unpacked"),
             Self::Json(_) => f.write_str("the stored JSON is not a record"),
         }
     }
@@ -216,7 +250,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::transcripts::record::samples::{at, record};
+    use crate::transcripts::record::{
+        Segment,
+        samples::{at, noise, record},
+    };
 
     fn decode_all(parts: &[Vec<u8>]) -> Result<Stored, Damage> {
         decode(parts.iter().map(Vec::as_slice))
@@ -240,7 +277,7 @@ mod tests {
     #[test]
     fn a_long_record_is_cut_into_parts_that_sled_keeps_in_its_one_file() {
         let mut long = record(5);
-        long.text.0 = "שלום ".repeat(20_000);
+        long.text.0 = noise(200_000);
         let parts = encode(Some(Sequence(3)), State::Unsynced, &long).unwrap();
         assert!(parts.len() > 10 && parts.iter().all(|part| part.len() <= STORED_VALUE_BYTES_MAX));
         assert_eq!(decode_all(&parts).unwrap().record, long);
@@ -273,18 +310,35 @@ mod tests {
     #[test]
     fn a_newer_form_is_named_as_such() {
         let mut parts = encode(Some(Sequence(3)), State::Unsynced, &record(5)).unwrap();
-        parts[0][0] = FORM_VERSION + 1;
-        assert!(matches!(decode_all(&parts), Err(Damage::NewerVersion(2))));
+        parts[0][0] = RECORD_FORM + 1;
+        assert!(matches!(decode_all(&parts), Err(Damage::NewerVersion(3))));
     }
 
-    /// Bytes that kolbox 0.1.0 wrote: every later version reads them.
+    /// Bytes that kolbox wrote once: every later version reads them.
     #[test]
-    fn form_1_stays_readable() {
-        let written = include_bytes!("../../tests/data/stored_form_1.bin");
-        let stored = decode([written.as_slice()]).unwrap();
-        assert_eq!(stored.sequence, Some(Sequence(42)));
-        assert_eq!(stored.state, State::Synced { at: at("2026-11-22T08:16:00.500Z") });
-        assert_eq!(stored.record, record(5));
+    fn every_form_stays_readable() {
+        let forms: [&[u8]; 2] = [
+            include_bytes!("../../tests/data/stored_form_1.bin"),
+            include_bytes!("../../tests/data/stored_form_2.bin"),
+        ];
+        for written in forms {
+            let stored = decode([written]).unwrap();
+            assert_eq!(stored.sequence, Some(Sequence(42)));
+            assert_eq!(stored.state, State::Synced { at: at("2026-11-22T08:16:00.500Z") });
+            assert_eq!(stored.record, record(5));
+        }
+    }
+
+    #[test]
+    fn what_every_record_says_takes_little_and_what_is_said_twice_is_kept_once() {
+        let plain = serde_json::to_vec(&BodyRef { state: State::Unsynced, record: &record(5) }).unwrap().len();
+        let bytes = |record: &Record| encode(Some(Sequence(3)), State::Unsynced, record).unwrap().concat().len();
+        assert!(2 * bytes(&record(5)) < plain, "{} of {plain}", bytes(&record(5)));
+        let mut said = record(5);
+        said.text.0 = "אני רוצה לקבוע תור ליום רביעי בבוקר".into();
+        let once = bytes(&said);
+        said.segments = vec![Segment { start_ms: 120, end_ms: 2_410, text: said.text.clone() }];
+        assert!(bytes(&said) < once + 40, "{} after {once}", bytes(&said));
     }
 
     proptest! {

@@ -493,7 +493,10 @@ impl std::error::Error for NotKept {
 mod tests {
     use super::*;
     use crate::transcripts::{
-        journal::samples::entry, memory_store_tests::MemoryStore, record::samples::record, sled_store::SledStore,
+        journal::samples::entry,
+        memory_store_tests::MemoryStore,
+        record::samples::{noise, record},
+        sled_store::SledStore,
     };
 
     fn start(memory: &MemoryStore) -> (StorePort, JoinHandle<()>) {
@@ -658,7 +661,7 @@ mod tests {
         assert!(port.change(put(2)).await.await.unwrap().unwrap(), "the reserve");
         let mut memory = memory.clone();
         let mut large = record(100);
-        large.text.0 = "x".repeat(3 << 20);
+        large.text.0 = noise(3 << 20);
         for number in 100..=100 + STORE_RESERVE_BYTES / (3 << 20) {
             large.call_sid = record(number.into()).call_sid;
             large.id = record(number.into()).id;

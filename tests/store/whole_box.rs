@@ -22,18 +22,15 @@ const DISK_MEGABYTES: u64 = 64;
 /// An idle box looks at its disk once a minute.
 const NOTICED_MAX: Duration = PATIENCE.saturating_mul(3);
 
-/// Those of the store. `was_killed`: on a full disk it is then chance whether sled finds its file whole; where it does not,
-/// the store is made anew from it, and that staff are told so is left out if nothing is damaged or missing.
-fn troubles(status: &Value, was_killed: bool) -> Vec<&str> {
-    let nothing_lost = ["damaged", "missing"].iter().all(|count| status["transcripts"][count] == 0);
+/// Those of the store.
+fn troubles(status: &Value) -> Vec<&str> {
     let codes = status["trouble"].as_array().unwrap().iter().map(|trouble| trouble["code"].as_str().unwrap());
-    let is_left_out = |code: &str| was_killed && nothing_lost && code == "store_damaged";
-    codes.filter(|code| code.starts_with("store_") && !is_left_out(code)).collect()
+    codes.filter(|code| code.starts_with("store_")).collect()
 }
 
 /// Follows what staff see until it has these troubles of the store, and no others.
 #[track_caller]
-fn wait_for_troubles(office: &Office, codes: &[&str], was_killed: bool) {
+fn wait_for_troubles(office: &Office, codes: &[&str]) {
     let mut connection = TcpStream::connect(office.status).unwrap();
     connection.set_read_timeout(Some(NOTICED_MAX)).unwrap();
     write!(connection, "GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", office.status).unwrap();
@@ -42,7 +39,7 @@ fn wait_for_troubles(office: &Office, codes: &[&str], was_killed: bool) {
     for line in BufReader::new(connection).lines().map_while(Result::ok) {
         if let Some(data) = line.strip_prefix("data:") {
             status = serde_json::from_str(data).unwrap();
-            if troubles(&status, was_killed) == codes {
+            if troubles(&status) == codes {
                 return;
             }
         }
@@ -90,10 +87,10 @@ fn calls_go_on_while_the_disk_is_full_or_read_only_and_no_record_is_lost() {
         let serve = office.serve();
         calls.push(streamed(&office, &serve, &speech));
         disk.fill();
-        wait_for_troubles(&office, &["store_disk_full"], false);
+        wait_for_troubles(&office, &["store_disk_full"]);
         calls.push(call(&office, &speech, "recorded"));
         disk.free();
-        wait_for_troubles(&office, &[], false);
+        wait_for_troubles(&office, &[]);
         calls.push(streamed(&office, &serve, &speech));
         serve.kill();
 
@@ -102,20 +99,20 @@ fn calls_go_on_while_the_disk_is_full_or_read_only_and_no_record_is_lost() {
         let _ = fs::remove_file(directory.join("ballast"));
         disk.fill();
         let serve = office.serve();
-        wait_for_troubles(&office, &["store_disk_full"], true);
+        wait_for_troubles(&office, &["store_disk_full"]);
         calls.push(call(&office, &speech, "recorded"));
         disk.free();
-        wait_for_troubles(&office, &[], true);
+        wait_for_troubles(&office, &[]);
         calls.push(streamed(&office, &serve, &speech));
         serve.kill();
 
         // A card that is worn out.
         disk.set_read_only(true);
         let serve = office.serve();
-        wait_for_troubles(&office, &["store_not_writable"], true);
+        wait_for_troubles(&office, &["store_not_writable"]);
         calls.push(call(&office, &speech, "recorded"));
         disk.set_read_only(false);
-        wait_for_troubles(&office, &[], true);
+        wait_for_troubles(&office, &[]);
         calls.push(streamed(&office, &serve, &speech));
         serve.terminate();
         assert_eq!(serve.end().0, Some(0));

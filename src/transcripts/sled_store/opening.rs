@@ -20,7 +20,7 @@ use super::{
 use crate::{
     limits::{STORE_CACHE_BYTES, STORE_PANICS_MAX},
     transcripts::{
-        rows::{LEDGER_KEY, rows},
+        rows::{LEDGER_KEY, OLD_LEDGER_KEY, rows},
         store::StoreError,
         stored::FORM_VERSION,
     },
@@ -30,6 +30,9 @@ use crate::{
 const LOCK_TRIES_MAX: u32 = 20;
 /// and the pause between.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// How the name of a snapshot ends that sled has not finished.
+const UNFINISHED_SNAPSHOT: &str = "generating";
 
 /// Opens one directory's store again and again, and remembers what it has been through.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl SledStore {
     pub(super) fn open_folder(directory: &Path, folder: &str) -> Result<Self, StoreError> {
         let path = directory.join(folder);
         let config = sled::Config::new().path(&path).cache_capacity(STORE_CACHE_BYTES).flush_every_ms(Some(500));
-        let tree = open_patiently(&config, directory)?;
+        let tree = open_patiently(&config, directory, &path)?;
         let data = OpenOptions::new()
             .read(true)
             .write(true)
@@ -136,6 +139,7 @@ fn attempt(directory: &Path, doubted: bool) -> Result<SledStore, StoreError> {
         if doubted {
             store.read_everything()?;
         }
+        store.move_old_rows()?;
         store.check()?;
         store.settle(FOLDER)
     })?;
@@ -169,7 +173,11 @@ impl SledStore {
 }
 
 fn read_ledger(tree: &sled::Db, directory: &Path) -> Result<Ledger, StoreError> {
-    let Some(bytes) = tree.get(LEDGER_KEY)? else { return recount(tree) };
+    let bytes = match tree.get(LEDGER_KEY)? {
+        None => tree.get(OLD_LEDGER_KEY)?,
+        bytes => bytes,
+    };
+    let Some(bytes) = bytes else { return recount(tree) };
     match bytes.first() {
         Some(&form) if form > FORM_VERSION => Err(StoreError::NewerVersion(directory.to_owned(), form)),
         _ => Ledger::decode(&bytes).map_or_else(|| recount(tree), Ok),
@@ -201,12 +209,38 @@ fn forget_unwritten(directory: &Path) {
     }
 }
 
+/// While it is being opened sled writes what it has found to `snap.*.generating`, to be given its name when it is whole.
+/// Where that was cut off, by a kill or a full disk, its next opening takes this piece for its newest snapshot and calls
+/// the store corrupt, for ever. Nobody misses it: the log from which it was made is there.
+fn remove_unfinished_snapshots(directory: &Path, folder: &Path) -> Result<(), StoreError> {
+    let io = |error| unusable(directory, error);
+    // Who has the lock may be writing one just now.
+    let data = match File::open(folder.join(DATA_FILE)) {
+        Ok(data) => data,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+    };
+    match data.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|extension| extension == UNFINISHED_SNAPSHOT) {
+            fs::remove_file(path).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
 /// A store that this process has just closed is held by sled's own threads for a moment longer: so one that is in use
 /// is tried again for a little while before that is believed. Blocks the thread.
-fn open_patiently(config: &sled::Config, directory: &Path) -> Result<sled::Db, StoreError> {
+fn open_patiently(config: &sled::Config, directory: &Path, folder: &Path) -> Result<sled::Db, StoreError> {
     let mut tries_left = LOCK_TRIES_MAX;
     loop {
-        let opened = guarded(directory, || config.open().map_err(|error| why_not_opened(directory, error)));
+        let opened = remove_unfinished_snapshots(directory, folder)
+            .and_then(|()| guarded(directory, || config.open().map_err(|error| why_not_opened(directory, error))));
         tries_left -= 1;
         match opened {
             Err(StoreError::InUse(_)) if tries_left > 0 => thread::sleep(LOCK_PAUSE),

@@ -159,8 +159,8 @@ pub(super) fn finish(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The stores in quarantine, the oldest first.
-pub(super) fn quarantined(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The damaged stores that were set aside below `directory`, the oldest first.
+pub fn quarantined(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

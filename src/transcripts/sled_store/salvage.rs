@@ -15,11 +15,11 @@ use crate::{
     limits::{STORE_SALVAGED_MAX, STORED_VALUE_BYTES_MAX},
     transcripts::{
         record::TranscriptId,
-        stored::{HEAD_BYTES, Sequence, State, Stored, decode},
+        stored::{HEAD_BYTES, PLAIN_FORM, Sequence, State, Stored, decode, lone_part},
     },
 };
 
-/// How the JSON of every stored record begins.
+/// How the JSON of every record of the first form begins.
 const BEGIN: &[u8] = b"{\"state\":";
 /// The file is read in pieces of so many bytes,
 const PIECE_BYTES: usize = 4 << 20;
@@ -92,15 +92,19 @@ fn rank(state: State) -> u8 {
 
 /// Every whole record in these bytes, with its place and length.
 fn records_in(bytes: &[u8]) -> impl Iterator<Item = (usize, usize, Stored)> {
-    let begins = bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
-    begins.filter_map(|(json, _)| {
-        let at = json.checked_sub(HEAD_BYTES)?;
-        let rest = &bytes[json..bytes.len().min(at + STORED_VALUE_BYTES_MAX)];
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
-        values.next()?.ok()?;
-        let end = json + values.byte_offset();
-        Some((at, end - at, decode([&bytes[at..end]]).ok()?))
+    (0..bytes.len()).filter_map(|at| {
+        let part = lone_part(&bytes[at..]).or_else(|| plain_part(&bytes[at..]))?;
+        Some((at, part.len(), decode([part]).ok()?))
     })
+}
+
+/// The part of the first form that begins here. It does not say how long it is: its JSON does.
+fn plain_part(bytes: &[u8]) -> Option<&[u8]> {
+    let json = bytes.get(HEAD_BYTES..).filter(|json| bytes[0] == PLAIN_FORM && json.starts_with(BEGIN))?;
+    let mut values = serde_json::Deserializer::from_slice(json.get(..STORED_VALUE_BYTES_MAX).unwrap_or(json))
+        .into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    bytes.get(..HEAD_BYTES + values.byte_offset())
 }
 
 #[cfg(test)]
@@ -126,7 +130,9 @@ mod tests {
         let mut damaged = part(3, Some(3), State::Unsynced);
         damaged[60] ^= 1;
         bytes.extend(damaged);
-        bytes.extend(part(5, None, State::AwaitingRecording));
+        bytes.extend(include_bytes!("../../../tests/data/stored_form_1.bin"));
+        bytes.extend(part(6, None, State::AwaitingRecording));
+        bytes.extend([2, 0, 0, 0, 1]);
         bytes.resize(PIECE_BYTES - 100, 0xee);
         bytes.extend(part(4, Some(4), State::Unsynced));
         file.write_all(&bytes).unwrap();
@@ -139,7 +145,8 @@ mod tests {
                 (Some(Sequence(1)), "synced", record(1)),
                 (Some(Sequence(2)), "unsynced", record(2)),
                 (Some(Sequence(4)), "unsynced", record(4)),
-                (None, "awaiting_recording", record(5)),
+                (Some(Sequence(42)), "synced", record(5)),
+                (None, "awaiting_recording", record(6)),
             ]
         );
     }

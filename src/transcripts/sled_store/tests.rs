@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{opening::is_in_use, *};
-use crate::transcripts::record::samples::record;
+use crate::transcripts::{journal::samples::entry, record::samples::record};
 use crate::{
     limits::{STORE_PANICS_MAX, STORE_QUARANTINES_MAX, STORE_SEQUENCE_LEAP},
     transcripts::stored::FORM_VERSION,
@@ -180,6 +180,47 @@ fn a_lost_ledger_is_made_anew_from_the_records() {
     store.tree.insert(LEDGER_KEY, b"\x01nonsense").unwrap();
     drop(store);
     assert_eq!(SledStore::open(directory.path()).unwrap().counts(), before);
+}
+
+#[test]
+fn a_snapshot_that_was_cut_off_does_not_make_a_store_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(filled(directory.path(), 5));
+    // As a kill or a full disk leaves it: newer than any, and not whole.
+    let unfinished = directory.path().join(FOLDER).join("snap.00000000000FFFFF.generating");
+    for begun in [&b""[..], b"half of it"] {
+        fs::write(&unfinished, begun).unwrap();
+        let store = SledStore::open(directory.path()).unwrap();
+        assert_eq!((store.counts().unsynced, quarantined(directory.path())), (5, 0));
+        drop(store);
+        assert!(!unfinished.exists());
+    }
+}
+
+#[test]
+fn ledger_and_journal_are_taken_from_where_they_were_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = filled(directory.path(), 2);
+    let entry = entry(3);
+    store.put_live(&entry).unwrap();
+    let ledger = store.tree.remove(LEDGER_KEY).unwrap().unwrap();
+    store.tree.insert(OLD_LEDGER_KEY, ledger).unwrap();
+    let value = store.tree.remove(live_key(&entry.call_sid)).unwrap().unwrap();
+    store.tree.insert([&[OLD_LIVE], entry.call_sid.as_str().as_bytes()].concat(), value).unwrap();
+    let counts = store.counts();
+    drop(store);
+
+    assert_eq!(SledStore::open_existing(directory.path()).unwrap().counts(), counts, "read where it lies");
+    for _ in 0..2 {
+        let mut store = SledStore::open(directory.path()).unwrap();
+        assert_eq!((store.counts(), quarantined(directory.path())), (counts, 0));
+        assert_eq!(store.live().unwrap(), std::slice::from_ref(&entry));
+        assert!(!store.tree.contains_key(OLD_LEDGER_KEY).unwrap());
+        assert_eq!(store.tree.scan_prefix([OLD_LIVE]).count(), 0);
+    }
+    let mut store = SledStore::open(directory.path()).unwrap();
+    store.put_final(&record(3)).unwrap();
+    assert_eq!(store.live().unwrap(), []);
 }
 
 #[test]
