@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use crate::{
     board::{self, LampDriver, panel, simulated::SimulatedLamps},
     calls::{Desk, DeskOptions, DeskView, Event, LiveCall, Pulses, watchdog::Watchdog},
     config::{Config, KeepAudio, SpeechEngine},
-    limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX},
+    limits::{DESK_QUEUE_MAX, DRAIN_END_MAX, ERRANDS_MAX, REST_CONNECT_MAX, SPOOL_STOP_MAX},
     server::{
         conversation::ConversationOptions,
         desk_port::DeskPort,
@@ -96,6 +97,8 @@ pub struct Gateway {
     listeners: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     keeper_task: JoinHandle<()>,
+    /// It ends once nobody is left who could give it audio.
+    spool_thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -128,8 +131,8 @@ impl Gateway {
         // Without it calls go on, and only their audio is not kept.
         let spool = Spool::start(&audio_folder, SpoolRoom::shared(room))
             .inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "no audio is kept"))
-            .ok()
-            .map(|(spool, _thread)| spool);
+            .ok();
+        let (spool, spool_thread) = spool.unzip();
         let losses = spool.as_ref().map(SpoolPort::losses).unwrap_or_default();
         let open_streams = spool.as_ref().map(SpoolPort::open_streams).unwrap_or_default();
         let texts = texts_wanted.map(|wanted| texts::start(&config, clock, wanted, open_streams));
@@ -259,6 +262,7 @@ impl Gateway {
                 .chain(texts_tasks.into_iter().flatten())
                 .collect(),
             keeper_task,
+            spool_thread,
         })
     }
 
@@ -308,6 +312,17 @@ impl Gateway {
         let _ = self.keeper_task.await;
         for task in &self.tasks {
             task.abort();
+        }
+        if let Some(spool) = self.spool_thread {
+            // Joined by a thread of its own: a disk that hangs must not hold the runtime.
+            let (ended, end) = oneshot::channel();
+            thread::spawn(move || {
+                let _ = spool.join();
+                let _ = ended.send(());
+            });
+            if timeout(SPOOL_STOP_MAX, end).await.is_err() {
+                tracing::warn!("the last of the callers' audio may not be on the disk");
+            }
         }
     }
 }

@@ -74,6 +74,8 @@ pub enum Output {
     List { call_sid: CallSid },
     /// Have the call's audio transcribed, that recording of it too; then [`Books::handle_heard`].
     Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid> },
+    /// Twilio does not give this recording, and its record goes on without; whoever looks for recordings is told.
+    Missing { call_sid: CallSid, recording_sid: RecordingSid },
 }
 
 /// What the store answered to [`Output::Load`].
@@ -345,6 +347,7 @@ impl Books {
                     Output::Fetch { call_sid, recording_sid, stream_sid: self.pending.stream_sid(call_sid) }
                 }
                 pending::Output::List { call_sid } => Output::List { call_sid },
+                pending::Output::Missing { call_sid, recording_sid } => Output::Missing { call_sid, recording_sid },
             });
         }
         self.turn_texts();

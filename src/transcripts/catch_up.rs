@@ -7,7 +7,8 @@
 //! | its call | then |
 //! | --- | --- |
 //! | lives, or its record waits for its recording | it is left to its owner |
-//! | has a record that names it | nothing; if its text is acknowledged, it may be deleted at Twilio |
+//! | has a record that names it, and Twilio did not give it in time | with the next list it is asked for once more |
+//! | has a record that names it otherwise | nothing; if its text is acknowledged, it may be deleted at Twilio |
 //! | has a record that does not | its audio is kept, marked late |
 //! | is over, came in to a number of this box, and has no record | it gets one |
 //! | is another application's | nothing |
@@ -26,11 +27,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::record::milliseconds;
+pub use self::mark::Mark;
 use crate::{
-    limits::{ANNOUNCED_MISSING_MAX, KNOWN_RECORDINGS_MAX, OWN_NUMBERS_MAX, RECORDINGS_PAGES_MAX},
+    limits::{ANNOUNCED_MISSING_MAX, OWN_NUMBERS_MAX, RECORDINGS_PAGES_MAX},
     twilio::{
         recording_list::{CallDetails, FoundRecording, NextPage, RecordingsPage},
         rest::CallLookup,
@@ -38,6 +38,8 @@ use crate::{
         webhook::{Direction, RecordingStatus},
     },
 };
+
+mod mark;
 
 /// From one list to the next.
 pub const LIST_EVERY: Duration = Duration::from_secs(3_600);
@@ -49,19 +51,6 @@ pub const UNREACHABLE_PAUSE: Duration = Duration::from_secs(10);
 pub const ANNOUNCED_MISSING: Duration = Duration::from_secs(60);
 /// How far before the mark a list begins: a recording may be listed a little late.
 pub const OVERLAP: Duration = Duration::from_secs(3_600);
-
-/// How far the list is settled; kept on the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// When the box began to look: nothing older is ever its.
-    #[serde(with = "milliseconds")]
-    pub begun: Timestamp,
-    /// The newest recording of the last list that was read to its end.
-    #[serde(with = "milliseconds")]
-    pub since: Timestamp,
-    /// Recordings that are settled, in the order of becoming so, with their call if it has a record here.
-    pub known: VecDeque<(RecordingSid, Option<CallSid>)>,
-}
 
 /// What the store knows of a recording's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,8 +165,16 @@ impl CatchUp {
         }
     }
 
+    /// Its call's record went on without it, since Twilio did not give it: it is asked for with the next list.
+    pub fn handle_missing(&mut self, recording_sid: RecordingSid, call_sid: CallSid) {
+        self.is_changed |= self.mark.as_mut().is_some_and(|mark| mark.note_missing(recording_sid, call_sid));
+    }
+
     /// A recording is settled without us: its call's record is final.
     pub fn handle_known(&mut self, recording_sid: RecordingSid, call_sid: CallSid) {
+        if self.is_missing(recording_sid) {
+            return;
+        }
         self.note_known(recording_sid, Some(call_sid));
     }
 
@@ -199,7 +196,7 @@ impl CatchUp {
         self.asked = Asked::Nothing;
         match time {
             Some(time) => {
-                self.mark = Some(Mark { begun: time, since: time, known: VecDeque::new() });
+                self.mark = Some(Mark::at(time));
                 self.is_changed = true;
                 self.failures = 0;
                 self.list_at = now + LIST_EVERY;
@@ -234,6 +231,9 @@ impl CatchUp {
         self.asked = Asked::Nothing;
         let Candidate { recording_sid, call_sid, .. } = candidate;
         match standing {
+            Some(Standing::Nothing | Standing::Final { .. }) if self.is_missing(recording_sid) => {
+                return self.late(candidate);
+            }
             // Its record is gone from the store; it had one.
             Some(Standing::Nothing) if self.has_call(call_sid) => return self.late(candidate),
             Some(Standing::Nothing) => return self.ask(Asked::Call(candidate), Output::AskCall { call_sid }),
@@ -362,6 +362,12 @@ impl CatchUp {
     fn begin(&mut self) {
         let Some(mark) = &self.mark else { return self.ask(Asked::Time, Output::AskTime) };
         let since = mark.since.saturating_sub(OVERLAP).unwrap_or(mark.since).max(mark.begun);
+        let missing = mark.missing.iter();
+        self.candidates.extend(missing.map(|&(recording_sid, call_sid)| Candidate {
+            recording_sid,
+            call_sid,
+            created_at: None,
+        }));
         let list = List { since, next: None, pages: 0, newest: None, held: None, numbers_asked: false };
         self.list = Some(list);
         self.ask(Asked::Page, Output::List { since, next: None });
@@ -441,24 +447,19 @@ impl CatchUp {
     }
 
     fn is_known(&self, recording_sid: RecordingSid) -> bool {
-        self.mark.as_ref().is_some_and(|mark| mark.known.iter().any(|(known, _)| *known == recording_sid))
+        self.mark.as_ref().is_some_and(|mark| mark.is_known(recording_sid))
+    }
+
+    fn is_missing(&self, recording_sid: RecordingSid) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.is_missing(recording_sid))
     }
 
     fn has_call(&self, call_sid: CallSid) -> bool {
-        self.mark.as_ref().is_some_and(|mark| mark.known.iter().any(|(_, known)| *known == Some(call_sid)))
+        self.mark.as_ref().is_some_and(|mark| mark.has_call(call_sid))
     }
 
     fn note_known(&mut self, recording_sid: RecordingSid, call_sid: Option<CallSid>) {
-        if self.is_known(recording_sid) {
-            return;
-        }
-        if let Some(mark) = &mut self.mark {
-            if mark.known.len() >= KNOWN_RECORDINGS_MAX {
-                mark.known.pop_front();
-            }
-            mark.known.push_back((recording_sid, call_sid));
-            self.is_changed = true;
-        }
+        self.is_changed |= self.mark.as_mut().is_some_and(|mark| mark.note_known(recording_sid, call_sid));
     }
 }
 
@@ -486,7 +487,7 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twilio::webhook::CallStatus;
+    use crate::{limits::KNOWN_RECORDINGS_MAX, twilio::webhook::CallStatus};
 
     const OURS: &str = "+97231234567";
 
@@ -533,7 +534,7 @@ mod tests {
     }
 
     fn marked() -> Mark {
-        Mark { begun: at(-1_000_000), since: at(0), known: VecDeque::new() }
+        Mark { begun: at(-1_000_000), ..Mark::at(at(0)) }
     }
 
     fn drain(machine: &mut CatchUp) -> Vec<Output> {
@@ -554,6 +555,40 @@ mod tests {
             .iter()
             .find_map(|output| if let Output::Save(mark) = output { Some(mark) } else { None })
             .expect("saved")
+    }
+
+    #[test]
+    fn what_twilio_did_not_give_in_time_is_asked_for_once_more_also_after_a_restart() {
+        let mut now = Instant::now();
+        let mut machine = listing(now);
+        machine.handle_page(page(vec![]), now);
+        machine.handle_missing(recording(1), call(1));
+        machine.handle_known(recording(1), call(1));
+        machine.handle_timeout(now);
+        let mark = saved(&drain(&mut machine)).clone();
+        assert_eq!(mark.known, []);
+
+        let json = serde_json::to_string(&mark).unwrap();
+        let mut machine = CatchUp::new(Some(serde_json::from_str(&json).unwrap()), now);
+        machine.handle_timeout(now);
+        assert!(matches!(drain(&mut machine)[..], [Output::List { .. }]));
+        machine.handle_page(page(vec![found(1, 10)]), now);
+        // Announced or listed makes no difference: its record names it, and its audio is not here.
+        assert_eq!(drain(&mut machine), [Output::Find { call_sid: call(1) }]);
+        let is_final = Standing::Final { recording_sid: Some(recording(1)), is_safe: false };
+        machine.handle_standing(Some(is_final), now);
+        let fetch = Output::FetchLate { call_sid: call(1), recording_sid: recording(1) };
+        assert_eq!(drain(&mut machine), std::slice::from_ref(&fetch));
+        machine.handle_late(false, now);
+        now += UNREACHABLE_PAUSE;
+        machine.handle_timeout(now);
+        machine.handle_page(page(vec![]), now);
+        assert_eq!(drain(&mut machine).last(), Some(&Output::Find { call_sid: call(1) }), "Twilio was not there");
+        machine.handle_standing(Some(Standing::Nothing), now);
+        assert_eq!(drain(&mut machine), [fetch], "the store has let go of its record meanwhile");
+        machine.handle_late(true, now);
+        let mark = saved(&drain(&mut machine)).clone();
+        assert_eq!((mark.missing.len(), mark.known), (0, [(recording(1), Some(call(1)))].into()));
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(super) enum Told {
     Answered { to: String },
     /// A finished recording was announced.
     Announced { recording_sid: RecordingSid, call_sid: CallSid },
+    /// Twilio did not give this recording in time for its call's record.
+    Missing { recording_sid: RecordingSid, call_sid: CallSid },
     /// A call's record is final, with this recording.
     Final { recording_sid: RecordingSid, call_sid: CallSid },
     /// A record is acknowledged, and its recording not needed any more.
@@ -100,6 +102,11 @@ impl House {
         if let Some((telling, _)) = &self.0 {
             let _ = telling.try_send(told);
         }
+    }
+
+    /// Twilio did not give this recording in time for its call's record.
+    pub fn tell_missing(&self, call_sid: CallSid, recording_sid: RecordingSid) {
+        self.tell(Told::Missing { recording_sid, call_sid });
     }
 
     /// What became of a record means something for its recording.

@@ -140,6 +140,7 @@ impl Running {
         match told {
             Told::Answered { to } => self.catch_up.handle_answered(&to),
             Told::Announced { recording_sid, call_sid } => self.catch_up.handle_announced(recording_sid, call_sid, now),
+            Told::Missing { recording_sid, call_sid } => self.catch_up.handle_missing(recording_sid, call_sid),
             Told::Final { recording_sid, call_sid } => self.catch_up.handle_known(recording_sid, call_sid),
             Told::Deletable { recording_sid } => self.want_deleted(recording_sid, now),
         }

@@ -394,6 +394,7 @@ impl KeeperLoop {
                 }
                 Output::List { call_sid } => self.list(call_sid),
                 Output::Transcribe { call_sid, recording_sid } => self.transcribe(call_sid, recording_sid),
+                Output::Missing { call_sid, recording_sid } => self.house.tell_missing(call_sid, recording_sid),
             }
         }
     }

@@ -77,6 +77,8 @@ pub enum Output {
     Fetch { call_sid: CallSid, recording_sid: RecordingSid },
     /// Ask for the call's recordings; then [`Pending::handle_listed`].
     List { call_sid: CallSid },
+    /// Twilio says that there is this recording, and does not give it: it is not waited for any longer.
+    Missing { call_sid: CallSid, recording_sid: RecordingSid },
     /// The wait is over: keep this record as final.
     Finalize(Box<Record>),
 }
@@ -186,10 +188,14 @@ impl Pending {
 
     /// A fetch came back.
     pub fn handle_fetched(&mut self, call_sid: CallSid, recording_sid: RecordingSid, fetched: Fetched, now: Instant) {
-        if let Some(index) = self.came_back(call_sid, Errand::Fetch(recording_sid))
-            && let Some(conclusion) = self.waiting[index].fetched(recording_sid, fetched, now)
-        {
-            self.finalize(index, conclusion);
+        if let Some(index) = self.came_back(call_sid, Errand::Fetch(recording_sid)) {
+            let waiting = &mut self.waiting[index];
+            if fetched == Fetched::NotThere && waiting.not_there >= NOT_THERE_PAUSES.len() {
+                self.outputs.push_back(Output::Missing { call_sid, recording_sid });
+            }
+            if let Some(conclusion) = waiting.fetched(recording_sid, fetched, now) {
+                self.finalize(index, conclusion);
+            }
         }
         self.send_out(now);
     }
@@ -562,6 +568,8 @@ mod tests {
         }
         assert_eq!(drain(&mut pending), [fetch(1, 7)]);
         pending.handle_fetched(call(1), recording(7), Fetched::NotThere, now);
+        let missing = Output::Missing { call_sid: call(1), recording_sid: recording(7) };
+        assert_eq!(pending.poll_output(), Some(missing), "somebody else goes on looking for it");
         assert_eq!(finalized(drain(&mut pending)), [(Some(recording(7)), RECORDED.0, RECORDED.1)]);
     }
 
@@ -846,6 +854,7 @@ mod tests {
                 while let Some(output) = pending.poll_output() {
                     match output {
                         Output::Finalize(record) => finals.push(*record),
+                        Output::Missing { .. } => {}
                         Output::Fetch { call_sid, recording_sid } => {
                             let fetched = match hiccups.next() {
                                 Some(0) => Fetched::NotThere,

@@ -316,6 +316,8 @@ impl World {
                     let change = change_of(&writing);
                     self.want(Job::Write(writing, change, false));
                 }
+                // No housekeeper lives here.
+                Output::Missing { .. } => {}
                 Output::Load => self.want(Job::Load),
                 Output::Send { sequence, record } => {
                     self.looks_right(sequence, &record);

@@ -32,9 +32,9 @@ pub(super) fn examine(config: &Config, gateway_runs: bool) -> Vec<Finding> {
         check_listen("public.listen", config.public.listen, gateway_runs),
         check_listen("status.listen", config.status.listen, gateway_runs),
         check_store(&config.store.path, gateway_runs),
-        check_disk(config),
-        check_board(&config.board, gateway_runs),
     ]);
+    findings.extend(check_quarantine(&config.store.path));
+    findings.extend([check_disk(config), check_board(&config.board, gateway_runs)]);
     findings
 }
 
@@ -129,6 +129,17 @@ fn check_writing(path: &Path) -> Finding {
     }
 }
 
+/// Damaged stores that were set aside and wait for somebody.
+fn check_quarantine(path: &Path) -> Option<Finding> {
+    let set_aside = sled_store::quarantined(path).ok()?;
+    let folders: Vec<_> = set_aside.iter().map(|folder| folder.display().to_string()).collect();
+    let said = format!(
+        "{}: a damaged store was set aside; what could be read of it goes on. Copy this to a safe place, then delete it",
+        folders.join(", ")
+    );
+    (!folders.is_empty()).then(|| Finding::fix("quarantine", said))
+}
+
 /// Whether the disk has room for what the configuration lets the store and the audio grow to.
 fn check_disk(config: &Config) -> Finding {
     let path = &config.store.path;
@@ -215,6 +226,19 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(check_store(&file.join("store"), false).verdict, Verdict::Fix);
+    }
+
+    #[test]
+    fn a_store_in_quarantine_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(check_quarantine(folder.path()), None);
+        assert_eq!(check_quarantine(&folder.path().join("missing")), None);
+        fs::create_dir(folder.path().join("records.damaged-20261128T205431.404Z")).unwrap();
+        let finding = check_quarantine(folder.path()).unwrap();
+        assert_eq!(finding.verdict, Verdict::Fix);
+        for part in ["records.damaged-20261128T205431.404Z", "Copy", "then delete"] {
+            assert!(finding.text.contains(part), "{part}: {finding}");
+        }
     }
 
     #[test]

@@ -343,6 +343,8 @@ impl World {
                     };
                     self.later(Arrival::Listed { life, call_sid, listed });
                 }
+                // What a housekeeper does later is not in this world.
+                books::Output::Missing { .. } => {}
             }
         }
     }
