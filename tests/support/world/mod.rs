@@ -208,7 +208,7 @@ pub struct World {
     pub log: VecDeque<String>,
     /// How often each event met a call in each state.
     pub met: coverage::Met,
-    /// Calls that were served by the bins at Twilio.
+    /// Calls that went to the bins at Twilio: each number's fallback is asked once.
     pub bins_met: BTreeSet<usize>,
     /// Taken out of a bin's recorder by a redirect that its box had sent before it ended.
     pub taken_from_bin: BTreeSet<usize>,

@@ -41,6 +41,7 @@ impl World {
             match wish {
                 Wish::Request { ticket, url, form } if url.starts_with(BIN) => {
                     let _ = form;
+                    self.bins_met.insert(call);
                     self.later(Arrival::BinAnswers { call, ticket, url });
                 }
                 Wish::Request { ticket, url, form } => self.send_webhook(call, ticket, url, form, 1),
@@ -151,7 +152,6 @@ impl World {
             )
         };
         let reply = WebhookReply::Answered { status: 200, content_type: Some("text/xml".to_owned()), body };
-        self.bins_met.insert(call);
         self.calls[call].handle_reply(ticket, reply, self.now);
         self.obey(call);
     }
