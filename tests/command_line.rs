@@ -167,6 +167,38 @@ fn transcripts_are_read_without_anything_that_only_a_gateway_needs() {
     assert!(empty.status.code() == Some(0) && out(&empty).is_empty(), "{}{}", out(&empty), err(&empty));
 }
 
+/// Nothing of it is read, moved or made anew: only the version that wrote it knows how.
+#[test]
+fn a_newer_kolboxs_store_is_refused_by_the_whole_program_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(SledStore::open(folder.path()).unwrap());
+    let ledger = b"\x63 in a form that nobody knows yet";
+    let tree = sled::open(folder.path().join("records")).unwrap();
+    tree.insert("M", &ledger[..]).unwrap();
+    drop(tree);
+    let environment = [
+        ("TWILIO_ACCOUNT_SID", ACCOUNT),
+        ("TWILIO_AUTH_TOKEN", TOKEN),
+        ("KOLBOX_PUBLIC__LISTEN", "127.0.0.1:0"),
+        ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
+        ("KOLBOX_STORE__PATH", folder.path().to_str().unwrap()),
+    ];
+    for command in [&["serve"][..], &["transcripts", "list"]] {
+        let output = kolbox(command, &environment);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {}", err(&output));
+        let said = err(&output) + &out(&output);
+        for part in ["written by a newer kolbox (form 99)", "install that version again"] {
+            assert!(said.contains(part), "{command:?}: {part}: {said}");
+        }
+    }
+    assert!(
+        !fs::read_dir(folder.path())
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().contains("damaged") })
+    );
+    assert_eq!(sled::open(folder.path().join("records")).unwrap().get("M").unwrap().unwrap(), &ledger[..]);
+}
+
 #[test]
 fn a_signature_is_answered_by_word_and_by_exit_code() {
     let url = "https://gw.example.co.il/webhook/incoming_call";

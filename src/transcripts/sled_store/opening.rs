@@ -16,6 +16,7 @@ use super::{
     DATA_FILE, FOLDER, SledStore, ballast,
     ledger::Ledger,
     quarantine::{self, rebuild},
+    salvage,
 };
 use crate::{
     limits::{STORE_CACHE_BYTES, STORE_PANICS_MAX},
@@ -60,7 +61,7 @@ impl Openings {
         // One more read of everything shows most of what sled stumbles over; what it does not show must not go on for ever.
         let store = if self.damages > STORE_PANICS_MAX {
             prepared(&self.directory)?;
-            let store = rebuild(&self.directory)?;
+            let store = rebuild(&self.directory, &[])?;
             self.damages = 0;
             store
         } else {
@@ -105,6 +106,8 @@ impl SledStore {
 /// `doubted`: everything in it is read once, for it has broken down while it was open.
 fn open(directory: &Path, doubted: bool) -> Result<SledStore, StoreError> {
     prepared(directory)?;
+    // A store that is new has none, and one that cannot be read says so when it is opened.
+    let last_segments = salvage::last_segments(&directory.join(FOLDER).join(DATA_FILE)).unwrap_or_default();
     let mut opened = attempt(directory, doubted);
     if opened.as_ref().is_err_and(StoreError::is_disk_full) && ballast::release(directory) {
         tracing::warn!("the disk is full: the store's ballast was given up to open it");
@@ -113,7 +116,7 @@ fn open(directory: &Path, doubted: bool) -> Result<SledStore, StoreError> {
     match opened {
         Err(error) if error.is_damage() => {
             tracing::error!(%error, "the store is made anew from what can be read of it");
-            rebuild(directory)
+            rebuild(directory, &last_segments)
         }
         opened => opened,
     }

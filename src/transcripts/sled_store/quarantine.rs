@@ -1,7 +1,8 @@
 //! A damaged store is made anew from what can be read of it, beside the old one; then they change places, and the old one
 //! stays in quarantine for whoever wants to look.
 //!
-//! What can be read: the rows that sled still gives, if it opens, and then what stands in the bytes of its file. The
+//! What can be read: the rows that sled still gives, if it opens, then what stands in the bytes of its file, and what stood
+//! there before sled was let at it. The
 //! new store begins its numbers far above the old one's, so that none is given twice.
 
 use std::{
@@ -16,13 +17,13 @@ use super::{
     DATA_FILE, FOLDER, SledStore, ballast,
     ledger::{Ledger, read_mark},
     opening::{guarded, unusable},
-    salvage::Salvage,
+    salvage::{Salvage, records_among},
 };
 use crate::{
     limits::{STORE_QUARANTINES_MAX, STORE_SEQUENCE_LEAP},
     transcripts::{
         store::StoreError,
-        stored::{Sequence, Stored},
+        stored::{Sequence, State, Stored},
     },
 };
 
@@ -35,10 +36,11 @@ const TIME: &str = "%Y%m%dT%H%M%S.%3fZ";
 
 /// Makes the store below `directory` anew. On a full disk the ballast is given up for it; where even that is not enough
 /// the damaged store stays where it is, and this can be tried again.
-pub(super) fn rebuild(directory: &Path) -> Result<SledStore, StoreError> {
-    let remade = remake(directory);
+/// `last_segments`: what stood in the end of its log before sled opened it.
+pub(super) fn rebuild(directory: &Path, last_segments: &[u8]) -> Result<SledStore, StoreError> {
+    let remade = remake(directory, last_segments);
     let remade = match remade {
-        Err(error) if error.is_disk_full() && ballast::release(directory) => remake(directory),
+        Err(error) if error.is_disk_full() && ballast::release(directory) => remake(directory, last_segments),
         remade => remade,
     };
     // Never the cause of another rebuilding: that would not end.
@@ -48,11 +50,11 @@ pub(super) fn rebuild(directory: &Path) -> Result<SledStore, StoreError> {
     })
 }
 
-fn remake(directory: &Path) -> Result<SledStore, StoreError> {
+fn remake(directory: &Path, last_segments: &[u8]) -> Result<SledStore, StoreError> {
     let fresh = directory.join(NEW_FOLDER);
     let io = |error| unusable(directory, error);
     remove_folder(&fresh).map_err(io)?;
-    let made = fill(directory);
+    let made = fill(directory, last_segments);
     if made.is_err() {
         // What it took of a full disk is needed.
         let _ = remove_folder(&fresh);
@@ -74,9 +76,9 @@ fn remake(directory: &Path) -> Result<SledStore, StoreError> {
 }
 
 /// Makes the new store and brings it to the disk.
-fn fill(directory: &Path) -> Result<(), StoreError> {
+fn fill(directory: &Path, last_segments: &[u8]) -> Result<(), StoreError> {
     let mut fresh = SledStore::open_folder(directory, NEW_FOLDER)?;
-    let known = rescue(directory, &mut fresh)?;
+    let known = rescue(directory, &mut fresh, last_segments)?;
     guarded(directory, || {
         let mut ledger = fresh.ledger;
         let Sequence(next) = ledger.next_sequence.max(known.next_sequence);
@@ -93,7 +95,7 @@ fn fill(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// Takes over what can be read; returns the last that was known of the damaged store.
-fn rescue(directory: &Path, fresh: &mut SledStore) -> Result<Ledger, StoreError> {
+fn rescue(directory: &Path, fresh: &mut SledStore, last_segments: &[u8]) -> Result<Ledger, StoreError> {
     let mut known = read_mark(directory).unwrap_or(Ledger::EMPTY);
     let mut stopped = Ok(());
     match SledStore::open_folder(directory, FOLDER) {
@@ -133,16 +135,22 @@ fn rescue(directory: &Path, fresh: &mut SledStore) -> Result<Ledger, StoreError>
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(%error, "the damaged store's file cannot be read to its end"),
     }
+    guarded(directory, || records_among(last_segments).try_for_each(|stored| fresh.adopt(&stored)))?;
     Ok(known)
 }
 
 impl SledStore {
-    /// Takes a record over as it stood in another store, unless its call or its place has one already.
+    /// Takes a record over as it stood in another store, unless its call has one already; a final one takes the place of
+    /// its draft.
     fn adopt(&mut self, stored: &Stored) -> Result<(), StoreError> {
-        if self.call_entry(&stored.record.call_sid)?.is_some() {
-            return Ok(());
+        match self.call_entry(&stored.record.call_sid)? {
+            None => self.move_to(None, stored.sequence, stored.state, &stored.record),
+            Some(entry) if !entry.is_final && entry.id == stored.record.id && stored.sequence.is_some() => {
+                let draft = Stored { sequence: None, state: State::AwaitingRecording, record: stored.record.clone() };
+                self.move_to(Some(&draft), stored.sequence, stored.state, &stored.record)
+            }
+            Some(_) => Ok(()),
         }
-        self.move_to(None, stored.sequence, stored.state, &stored.record)
     }
 }
 

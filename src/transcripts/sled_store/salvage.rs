@@ -1,10 +1,13 @@
 //! Finds records in the bytes of a store that nobody can open any more. Each stored part has its own checksum, so what is
 //! found is what was written, or it is not found. Records of more than one part are not looked for.
+//!
+//! Where sled finds a byte that it did not write, it overwrites what follows in that segment of its file while it opens.
+//! So the last segments are read before ([`last_segments`]).
 
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek},
     os::unix::fs::FileExt,
     path::Path,
 };
@@ -25,6 +28,52 @@ const BEGIN: &[u8] = b"{\"state\":";
 const PIECE_BYTES: usize = 4 << 20;
 /// each of which overlaps the one before, so that no record lies across an edge of both.
 const OVERLAP_BYTES: usize = 2 * STORED_VALUE_BYTES_MAX;
+
+/// sled writes its file in segments of so many bytes,
+const SEGMENT_BYTES: u64 = 512 * 1024;
+/// each of which begins with a checksum (4), its place in the log (8, little-endian, the lower 63 bits turned) and more.
+const SEGMENT_HEAD_BYTES: usize = 12;
+/// So many of those that were written last are kept.
+const LAST_SEGMENTS: usize = 4;
+
+/// The segments that were written last, as they are now.
+pub(super) fn last_segments(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut segments = Vec::new();
+    for begin in (0..file.metadata()?.len()).step_by(SEGMENT_BYTES as usize) {
+        let mut head = [0; SEGMENT_HEAD_BYTES];
+        if file.read_exact_at(&mut head, begin).is_err() {
+            break;
+        }
+        let [.., p0, p1, p2, p3, p4, p5, p6, p7] = head;
+        let place = i64::from_le_bytes([p0, p1, p2, p3, p4, p5, p6, p7]) ^ i64::MAX;
+        // One that is free has no head.
+        if head != [0; SEGMENT_HEAD_BYTES] {
+            segments.push((place, begin));
+        }
+    }
+    segments.sort_unstable_by_key(|&(place, _)| std::cmp::Reverse(place));
+    let mut bytes = Vec::new();
+    for (_, begin) in segments.into_iter().take(LAST_SEGMENTS) {
+        (&file).seek(io::SeekFrom::Start(begin))?;
+        (&file).take(SEGMENT_BYTES).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// The furthest known form of each record in these bytes.
+pub(super) fn records_among(bytes: &[u8]) -> impl Iterator<Item = Stored> {
+    let mut best: HashMap<TranscriptId, Stored> = HashMap::new();
+    for (_, _, stored) in records_in(bytes) {
+        let known = best.get(&stored.record.id);
+        if known.is_none_or(|known| rank(known.state) < rank(stored.state)) {
+            best.insert(stored.record.id, stored);
+        }
+    }
+    let mut records: Vec<_> = best.into_values().collect();
+    records.sort_unstable_by_key(|stored| (stored.sequence.is_none(), stored.sequence));
+    records.into_iter()
+}
 
 /// Where the furthest known form of each record lies.
 #[derive(Debug)]

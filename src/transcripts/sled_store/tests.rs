@@ -183,6 +183,22 @@ fn a_lost_ledger_is_made_anew_from_the_records() {
 }
 
 #[test]
+fn a_flipped_bit_costs_nothing_that_stood_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(filled(directory.path(), 20));
+    let data = directory.path().join(FOLDER).join(DATA_FILE);
+    let mut bytes = fs::read(&data).unwrap();
+    let part = encode(Some(Sequence(2)), State::Unsynced, &record(2)).unwrap().remove(0);
+    let at = bytes.windows(part.len()).position(|window| window == part).unwrap();
+    bytes[at + part.len() / 2] ^= 1;
+    fs::write(&data, bytes).unwrap();
+
+    let store = SledStore::open(directory.path()).unwrap();
+    assert_eq!((store.counts().unsynced, quarantined(directory.path())), (20, 1), "another copy of it is there");
+    assert_eq!(store.counts().missing, 0);
+}
+
+#[test]
 fn a_snapshot_that_was_cut_off_does_not_make_a_store_damaged() {
     let directory = tempfile::tempdir().unwrap();
     drop(filled(directory.path(), 5));
