@@ -33,6 +33,7 @@ mod encore;
 mod folder;
 mod play;
 mod screen;
+mod scribe;
 mod second_box;
 mod stage;
 mod summary;
@@ -158,10 +159,12 @@ fn introduction(stage: &Stage) -> String {
          but for what nobody wants to wait for: a caller's silence is over after {} s\n\
          (30 s), and a delivery is tried again after {} s at the latest (5 min).\n\n\
          \x20 status page   {BOLD}http://{status}/?lang=en{BOLD:#}   (Hebrew: http://{status}/)\n\
-         \x20 box's log     {}\n\n",
+         \x20 box's log     {}\n\
+         \x20 text          {}\n\n",
         CALLER_SILENCE.as_secs(),
         RETRY_MAX.as_secs(),
         stage.folder.log().display(),
+        scribe::told(&stage.config.speech),
         status = stage.gateway.status,
     );
     let callers = |roles: &[Role]| -> String {

@@ -31,7 +31,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// When the office's system comes back. By then its trouble has been shown, too.
 const OFFICE_BACK: Duration = Duration::from_secs(21);
 /// How long records may take to the office after the last call.
-const DELIVERY_MAX: Duration = Duration::from_secs(30);
+const DELIVERY_MAX: Duration = Duration::from_secs(60);
 /// So that the last lamp and the last line are seen.
 pub const CURTAIN: Duration = Duration::from_millis(400);
 

@@ -8,6 +8,7 @@ use super::{
     box_log::{self, News},
     cast::Line,
     folder::Folder,
+    scribe,
     second_box::Site,
 };
 use crate::{
@@ -129,6 +130,7 @@ fn config(
         public: Public { listen: LOOPBACK, ..Public::default() },
         status: Status { listen: LOOPBACK, ..Status::default() },
         store: Store { path: folder.store(), ..Store::default() },
+        speech: scribe::find(),
         ..Config::default()
     };
     config.twilio.account_sid = Some(account_sid);

@@ -17,6 +17,9 @@ use crate::{
     twilio::sid::CallSid,
 };
 
+/// What is shown of a text.
+const SAID_CHARS_MAX: usize = 64;
+
 /// What reached the office.
 #[derive(Debug)]
 pub struct Delivered {
@@ -129,6 +132,9 @@ fn write_records_of(text: &mut String, role: &Role, delivered: &Delivered) -> st
     for Transcript { key, body } in records {
         let [source, outcome, reason] = words(body);
         writeln!(text, "  {:<7} {key:<26}  {source:<9}  {outcome:<13}  {reason}", role.name)?;
+        if let Some(said) = body["text"].as_str().filter(|said| !said.is_empty()) {
+            writeln!(text, "  {:<7} {FAINT}“{}”{FAINT:#}", "", in_short(said))?;
+        }
     }
     Ok(())
 }
@@ -162,6 +168,15 @@ fn write_verdict(text: &mut String, played: &Played, failures: &[String]) -> std
 
 fn caller(transcript: &Transcript) -> Option<&'static Role> {
     Role::of(transcript.body["call_sid"].as_str()?.parse().ok()?)
+}
+
+/// On one line of a terminal.
+fn in_short(said: &str) -> String {
+    let mut line: String = said.chars().filter(|c| !c.is_control()).take(SAID_CHARS_MAX).collect();
+    if said.chars().count() > SAID_CHARS_MAX {
+        line.push('…');
+    }
+    line
 }
 
 /// Source, outcome and reason.
