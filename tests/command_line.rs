@@ -4,6 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -197,6 +201,55 @@ fn a_newer_kolboxs_store_is_refused_by_the_whole_program_and_left_as_it_is() {
             .any(|entry| { entry.unwrap().file_name().to_string_lossy().contains("damaged") })
     );
     assert_eq!(sled::open(folder.path().join("records")).unwrap().get("M").unwrap().unwrap(), &ledger[..]);
+}
+
+/// Calls are answered, and go to the recorder; whoever looks reads what to do; the store is left alone.
+#[test]
+fn somebody_elses_store_stops_no_call_and_is_told_with_the_remedy() {
+    const NOBODY: u32 = 65_534;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    fs::create_dir(&store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o700)).unwrap();
+    if fs::metadata(&store).unwrap().uid() != 0 {
+        return println!("SKIPPED foreign_owner: only root can run the program as another user");
+    }
+    // The other user must reach the program, wherever this repository lies.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("kolbox");
+    fs::copy(env!("CARGO_BIN_EXE_kolbox"), &program).unwrap();
+    let as_nobody = |command: &[&str]| {
+        let mut program = Command::new(&program);
+        program.args(command).uid(NOBODY).gid(NOBODY).current_dir(folder.path()).env_clear().envs([
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("TWILIO_AUTH_TOKEN", TOKEN),
+            ("KOLBOX_PUBLIC__LISTEN", "127.0.0.1:0"),
+            ("KOLBOX_STATUS__LISTEN", "127.0.0.1:0"),
+            ("KOLBOX_STORE__PATH", store.to_str().unwrap()),
+        ]);
+        program
+    };
+    let remedy = "give it to the service's user (chown -R), run this as that user, or set store.path";
+
+    let listed = as_nobody(&["transcripts", "list"]).output().unwrap();
+    assert_eq!(listed.status.code(), Some(1), "{}", err(&listed));
+    assert!(err(&listed).contains(remedy), "{}", err(&listed));
+
+    let mut serving = as_nobody(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(serving.stdout.take().unwrap()).lines();
+    let (mut told, mut answers) = (false, false);
+    for line in lines {
+        let line = line.unwrap();
+        told |= line.contains("the store cannot keep records") && line.contains(remedy);
+        answers |= line.contains("calls are answered");
+        if told && answers {
+            break;
+        }
+    }
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(told && answers, "told {told}, answers {answers}");
+    assert_eq!(fs::read_dir(&store).unwrap().count(), 0);
 }
 
 #[test]
