@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use kolbox::simulator::faults::{Faults, StreamFault};
-use support::world::{Network, PlannedCall, Scenario, caller, plan, run};
+use support::world::{Fault, Network, PlannedCall, Scenario, caller, plan, run};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,5 +57,23 @@ fn a_stream_whose_connection_breaks_before_it_is_accepted_is_missed_at_once() {
     for seed in 0..200 {
         let network = Network { delay_max: Duration::from_millis(400), ..Network::default() };
         assert_kept(&Scenario { seed, calls: vec![call.clone()], faults: Vec::new(), network });
+    }
+}
+
+#[test]
+fn a_stream_that_twilio_has_ended_is_not_opened_again() {
+    let faults = Faults { stream: StreamFault::MediaStops, after: SECOND, ..Faults::default() };
+    let call = PlannedCall::new(SECOND, plan(1, caller(4 * SECOND, 90 * SECOND), faults, true));
+    let network =
+        Network { delay_max: Duration::from_millis(400), callbacks_late_max: 90 * SECOND, ..Network::default() };
+    // About when the redirect takes the call out of its stream, and long after.
+    for at in (13_000..17_000).step_by(20).map(Duration::from_millis) {
+        let reconnected = [at, Duration::from_secs(60)].map(|at| Fault::Reconnected { at });
+        assert_kept(&Scenario {
+            seed: 1,
+            calls: vec![call.clone()],
+            faults: reconnected.into(),
+            network: network.clone(),
+        });
     }
 }

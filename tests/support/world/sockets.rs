@@ -28,6 +28,8 @@ pub(super) struct Socket {
     deaf_twilio: bool,
     /// Another one has taken its place at Twilio.
     replaced: bool,
+    /// Twilio has said its last word over it, which may still be on its way.
+    ended: bool,
     first: Vec<String>,
     /// The last arrival in each direction.
     to_box: Instant,
@@ -37,8 +39,8 @@ pub(super) struct Socket {
 impl Socket {
     fn new(session: MediaSession, call: usize, ticket: Ticket, now: Instant) -> Self {
         let (to_box, to_twilio) = (now, now);
-        let (deaf_box, deaf_twilio, replaced) = (false, false, false);
-        Self { session, call, ticket, deaf_box, deaf_twilio, replaced, first: Vec::new(), to_box, to_twilio }
+        let (deaf_box, deaf_twilio, replaced, ended) = (false, false, false, false);
+        Self { session, call, ticket, deaf_box, deaf_twilio, replaced, ended, first: Vec::new(), to_box, to_twilio }
     }
 }
 
@@ -72,6 +74,7 @@ impl World {
         if let Some(text) = text.as_ref().filter(|_| socket.first.len() < FIRST_MESSAGES) {
             socket.first.push(text.clone());
         }
+        socket.ended |= text.as_ref().is_none_or(|text| text.starts_with(r#"{"event":"stop""#));
         if socket.deaf_box {
             return;
         }
@@ -207,7 +210,7 @@ impl World {
         let Some(running) = &mut self.running else { return };
         let mut again = Vec::new();
         for socket in running.sockets.values_mut() {
-            let has_begun = socket.first.len() == FIRST_MESSAGES;
+            let has_begun = socket.first.len() == FIRST_MESSAGES && !socket.ended;
             if has_begun && !(socket.replaced || socket.deaf_box || socket.deaf_twilio || socket.session.is_over()) {
                 (socket.replaced, socket.deaf_box, socket.deaf_twilio) = (true, true, true);
                 again.push((socket.call, socket.ticket, socket.first.clone()));
