@@ -95,7 +95,7 @@ impl Browser {
             "new Promise((held) => {{
                 const look = () => {{ if ({condition}) held(true); }};
                 new MutationObserver(look).observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});
-                addEventListener('load', look);
+                ['load', 'focusin'].forEach((event) => addEventListener(event, look));
                 look();
             }})"
         );
