@@ -77,3 +77,20 @@ fn a_stream_that_twilio_has_ended_is_not_opened_again() {
         });
     }
 }
+
+#[test]
+fn who_says_nothing_into_the_recorder_has_lost_nothing_though_the_prompt_behind_it_fails() {
+    let faults = Faults { after: Duration::from_millis(2_599), ..Faults::default() };
+    let mut caller = caller(Duration::ZERO, 90 * SECOND);
+    caller.leaves_after_saying = None;
+    let call = PlannedCall::new(Duration::from_millis(35_270), plan(1, caller, faults, false));
+    // Its answers are lost, so that the bin is spent when the box redirects the call and is killed.
+    let killed = Fault::Killed { at: Duration::from_millis(55_056), back_after: Duration::from_millis(19_060) };
+    let network = Network {
+        delay_max: Duration::from_millis(80),
+        repeated_percent: 40,
+        lost_percent: 5,
+        callbacks_late_max: 5 * SECOND,
+    };
+    assert_kept(&Scenario { seed: 40_518_929, calls: vec![call], faults: vec![killed], network });
+}

@@ -96,7 +96,10 @@ impl World {
             let said_nothing = planned.plan.caller.speech.is_empty();
             let hung_up = report.ending == Some(Ending::HungUp);
             let no_message = report.outcome == Outcome::NoMessage && !left_early && !said_nothing;
-            let lost = report.outcome == Outcome::Lost && !(hung_up && (said_nothing || planned.pauses));
+            // Who says nothing has lost nothing once the recorder was offered, whatever becomes of the prompt behind it.
+            let met_recorder = report.spans.iter().any(|span| span.met == Met::Recorder);
+            let had_nothing_to_lose = said_nothing && (hung_up || met_recorder) || planned.pauses && hung_up;
+            let lost = report.outcome == Outcome::Lost && !had_nothing_to_lose;
             let bound = self.silence_max(index, planned);
             let excused = !self.has_net(index, planned) || bound >= PATIENCE;
             if (lost || no_message) && !excused {
