@@ -11,13 +11,10 @@ use std::{
 use kolbox::simulator::upstream::Upstream;
 use process::{Office, PATIENCE};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader},
-    net::TcpListener,
-    runtime::Runtime,
-    sync::watch,
-};
+use tokio::{io::BufReader as AsyncBufReader, net::TcpListener, runtime::Runtime, sync::watch};
 
+#[path = "support/openai_peer.rs"]
+mod openai_peer;
 #[path = "support/process.rs"]
 mod process;
 
@@ -61,7 +58,7 @@ impl Engine {
                 };
                 tokio::spawn(async move {
                     let mut stream = AsyncBufReader::new(stream);
-                    let milliseconds = read(&mut stream).await;
+                    let milliseconds = openai_peer::read(&mut stream).await.expect("a question").milliseconds();
                     let body = match answer {
                         None => "<html>a router's login page".to_owned(),
                         Some(()) => {
@@ -70,9 +67,7 @@ impl Engine {
                             json!({"text": text, "segments": [{"start": 0.0, "end": end, "text": text}]}).to_string()
                         }
                     };
-                    let head =
-                        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-                    let _ = stream.write_all((head + &body).as_bytes()).await;
+                    openai_peer::answer(&mut stream, "200 OK", &body).await;
                 });
             }
         });
@@ -93,26 +88,6 @@ impl Engine {
     fn questions(&self) -> usize {
         *self.asked.borrow()
     }
-}
-
-/// Reads a whole question. How long its sound lasts, in milliseconds.
-async fn read(stream: &mut AsyncBufReader<tokio::net::TcpStream>) -> usize {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await.unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
-    let wav = body.windows(4).position(|four| four == b"RIFF").expect("a WAV");
-    let wav = hound::WavReader::new(&body[wav..]).unwrap();
-    wav.duration() as usize * 1_000 / wav.spec().sample_rate as usize
 }
 
 /// A box with that engine, and the office's system.

@@ -13,7 +13,7 @@ use std::{
 
 use fastrand::Rng;
 use kolbox::{
-    limits::UTTERANCE_FAILURES_MAX,
+    limits::{UTTERANCE_FAILURES_MAX, UTTERANCES_IN_A_ROW_MAX},
     speech::{
         recognizer::RecognizerError,
         transcription::{Output, Transcription},
@@ -209,4 +209,120 @@ fn every_utterance_gets_its_text_once_and_in_its_place_whatever_the_engine_and_t
     // An engine that dies with every other question may die of the same one each time: one in 2 to the power of that.
     assert!(skipped <= (3 * utterances) >> UTTERANCE_FAILURES_MAX, "{skipped} of {utterances}");
     assert!(count < SEEDS || poisoned > 50, "{poisoned}");
+}
+
+/// Eight calls that end close to each other, and an engine that has one place, which somebody else takes now and then.
+struct Crowd {
+    rng: Rng,
+    now: Instant,
+    machine: Transcription,
+    callers: Vec<Waiting>,
+    /// When the question that is with the engine has its answer, and whose it is: the box's own if nobody's.
+    out: Option<(Instant, Option<usize>, Result<(), RecognizerError>)>,
+}
+
+struct Waiting {
+    ends: Instant,
+    utterances: usize,
+    done: usize,
+    /// What each of the others was answered since this one was asked last, or since its call ended.
+    others: Vec<u32>,
+    is_over: bool,
+}
+
+impl Crowd {
+    const CALLERS: usize = 8;
+
+    fn new(seed: u64, began: Instant) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let waiting = |rng: &mut Rng| Waiting {
+            ends: began + Duration::from_millis(rng.u64(0..20_000)),
+            utterances: if rng.bool() { rng.usize(1..5) } else { rng.usize(1..50) },
+            done: 0,
+            others: vec![0; Self::CALLERS],
+            is_over: false,
+        };
+        let callers = (0..Self::CALLERS).map(|_| waiting(&mut rng)).collect();
+        Self { rng, now: began, machine: Transcription::new(1), callers, out: None }
+    }
+
+    /// Until all have their text. The most that one was asked for while another waited, and questions in all.
+    fn run(&mut self) -> (u32, usize) {
+        let (mut most, mut questions) = (0, 0);
+        let mut is_known = [false; Self::CALLERS];
+        while self.callers.iter().any(|caller| !caller.is_over) {
+            let unknown = (0..Self::CALLERS).filter(|number| !is_known[*number]);
+            let ends = unknown.map(|number| (self.callers[number].ends, Some(number))).min();
+            let timer = self.machine.poll_timeout().map(|(at, _)| (at.max(self.now), None));
+            let answer = self.out.as_ref().map(|(at, ..)| (*at, None));
+            let (next, ended) = ends.into_iter().chain(timer).chain(answer).min().expect("something happens");
+            self.now = next;
+            if let Some(number) = ended {
+                is_known[number] = true;
+                self.machine.handle_wanted(CallSid::from_number(number as u128), next);
+            } else if answer.is_some_and(|(at, _)| at == next) {
+                self.answered();
+            } else {
+                self.machine.handle_timeout(next);
+            }
+            while let Some(output) = self.machine.poll_output() {
+                assert!(self.out.is_none(), "the engine has one place");
+                let number = match output {
+                    Output::Ask(sid) => (0..Self::CALLERS).find(|number| CallSid::from_number(*number as u128) == sid),
+                    Output::Probe => None,
+                    Output::Skip(sid) => panic!("{sid} is skipped, and the engine is only busy"),
+                };
+                if let Some(number) = number {
+                    let caller = &mut self.callers[number];
+                    most = most.max(caller.others.iter().copied().max().unwrap_or(0));
+                    if caller.done == caller.utterances {
+                        caller.is_over = true;
+                        self.machine.handle_finished(CallSid::from_number(number as u128), self.now);
+                        continue;
+                    }
+                    caller.others.fill(0);
+                    questions += 1;
+                }
+                let takes = Duration::from_millis(self.rng.u64(200..6_000));
+                let answer = if self.rng.u8(0..10) == 0 { Err(RecognizerError::Busy(None)) } else { Ok(()) };
+                self.out = Some((self.now + takes, number, answer));
+            }
+        }
+        (most, questions)
+    }
+
+    fn answered(&mut self) {
+        let Some((_, number, answer)) = self.out.take() else { return };
+        let Some(number) = number else { return self.machine.handle_probed(answer.as_ref().map(drop), self.now) };
+        let sid = CallSid::from_number(number as u128);
+        if let Err(error) = answer {
+            return self.machine.handle_failure(sid, &error, self.now);
+        }
+        for (other, caller) in self.callers.iter_mut().enumerate() {
+            if other != number && caller.ends <= self.now && !caller.is_over {
+                caller.others[number] += 1;
+            }
+        }
+        self.callers[number].done += 1;
+        self.machine.handle_answer(sid, self.now);
+    }
+}
+
+#[test]
+fn eight_calls_take_turns_at_an_engine_with_one_place_and_none_waits_for_more_than_a_turn_of_each_other() {
+    let began = Instant::now();
+    let (mut most, mut questions, mut utterances) = (0, 0, 0);
+    for seed in 0..env::var("KOLBOX_SEEDS").ok().map_or(10 * SEEDS, |text| text.parse().expect("a number")) {
+        let mut crowd = Crowd::new(seed, began);
+        let (of_one, asked) = crowd.run();
+        assert!(of_one <= UTTERANCES_IN_A_ROW_MAX, "seed {seed}: a call waits for {of_one} questions of another one");
+        assert!(crowd.callers.iter().all(|caller| caller.done == caller.utterances), "seed {seed}");
+        utterances += crowd.callers.iter().map(|caller| caller.utterances).sum::<usize>();
+        (most, questions) = (most.max(of_one), questions + asked);
+    }
+    println!("{utterances} utterances, {questions} questions; {most} of one call at most while another one waited");
+    assert!(
+        most == UTTERANCES_IN_A_ROW_MAX && questions > utterances,
+        "turns are taken, and the engine is busy at times"
+    );
 }

@@ -97,11 +97,20 @@ impl Office {
         self.call_at(self.public, arguments)
     }
 
+    /// Rings the gateway beside other callers; REST is with one of them, if with anybody.
+    pub fn call_beside(&self, arguments: &[&str]) -> Calling {
+        self.ring(self.public, free_address(), arguments)
+    }
+
     /// Rings whatever stands at this address in front of the gateway.
     pub fn call_at(&self, public: SocketAddr, arguments: &[&str]) -> Calling {
+        self.ring(public, self.rest, arguments)
+    }
+
+    fn ring(&self, public: SocketAddr, rest: SocketAddr, arguments: &[&str]) -> Calling {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kolbox"));
         let url = format!("https://{public}/webhook/incoming_call");
-        command.args(["call", &url, "--rest-listen", &self.rest.to_string()]).args(arguments).env_clear();
+        command.args(["call", &url, "--rest-listen", &rest.to_string()]).args(arguments).env_clear();
         command.env("TWILIO_ACCOUNT_SID", ACCOUNT_SID).env("TWILIO_AUTH_TOKEN", AUTH_TOKEN);
         Calling { program: Program::start(command, self.complaints("call")) }
     }
