@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Builds the aarch64 release for a Raspberry Pi (64-bit Raspberry Pi OS bookworm or later) on a Debian 12 PC.
 #
-#   board/build-aarch64.sh            the stripped release; prints where it lies
-#   board/build-aarch64.sh --test     runs the test suite as aarch64 under qemu-user
+#   board/build-aarch64.sh                the stripped release with the speech engine "whisper"; prints where it lies
+#   board/build-aarch64.sh --no-whisper   without it: needs neither cmake nor a C++ compiler
+#   board/build-aarch64.sh --test         runs the test suite as aarch64 under qemu-user, without it
+#
+# The program runs on every 64-bit Raspberry Pi. A Pi 5 transcribes faster with instructions that a Pi 4 does not have:
+# GGML_CPU_ARM_ARCH=armv8.2-a+dotprod+fp16 board/build-aarch64.sh makes a program for the Pi 5 alone.
 #
 # What is missing is installed when it runs as root; otherwise it says what to install. The aarch64 standard library is
 # the rustup target's where that is installed (rustup target add aarch64-unknown-linux-gnu); else Debian's own compiler
@@ -16,13 +20,14 @@ DEBIAN_RUST=$PWD/target/debian-rust
 
 main() {
     case "${1:-}" in
-        "") build release ;;
+        "") build whisper ;;
+        --no-whisper) build release ;;
         --test) build test ;;
-        *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 }
 
-build() { # release | test
+build() { # whisper | release | test
     need cc gcc libc6-dev
     need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     if ! command -v cargo >/dev/null; then need cargo cargo-web; fi
@@ -31,10 +36,18 @@ build() { # release | test
         need qemu-aarch64-static qemu-user-static
         # Unoptimised code is slow under qemu.
         CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --locked --target "$TARGET" --target-dir "$OUT"
-    else
-        cargo build --locked --release --target "$TARGET" --target-dir "$OUT"
-        report "$OUT/$TARGET/release/kolbox"
+        return
     fi
+    local features=() folder=$OUT
+    if [ "$1" = whisper ]; then
+        need cmake cmake make
+        need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+        features=(--features whisper)
+        # What whisper.cpp was built for is not looked at again by cargo: each kind of processor has its own folder.
+        if [ -n "${GGML_CPU_ARM_ARCH:-}" ]; then folder=$OUT-$GGML_CPU_ARM_ARCH; fi
+    fi
+    cargo build --locked --release "${features[@]}" --target "$TARGET" --target-dir "$folder"
+    report "$folder/$TARGET/release/kolbox"
 }
 
 need() { # command, then the packages that bring it
@@ -104,7 +117,12 @@ wanted_rust() {
 }
 
 report() { # binary
-    local glibc
+    local machine glibc
+    machine=$(aarch64-linux-gnu-readelf -h "$1" | awk '/Machine:/ { print $2 }')
+    if [ "$machine" != AArch64 ]; then
+        echo "$1 is for another machine: ${machine:-none}" >&2
+        exit 1
+    fi
     glibc=$(aarch64-linux-gnu-objdump -T "$1" | grep -o 'GLIBC_2\.[0-9]*' | sort -Vu | tail -n 1)
     echo "$1: $(stat -c %s "$1") bytes, aarch64, needs ${glibc/_/ }"
 }

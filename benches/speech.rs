@@ -1,0 +1,179 @@
+//! What a frame costs the whole process when a speech engine is configured: the real `kolbox serve` with `engine = "openai"`
+//! beside another without one, at the same time, over real sockets with TLS. Both write the callers' audio to the disk.
+//!
+//! Two engines that give the box nothing to read: one that takes every question and says nothing, so that the queue before
+//! it stands, and one that is away. What a question itself costs is not a frame's: it is asked once for each utterance.
+//! The figure is the CPU time of the process for each frame, in the program and in the system. Judged are frames that come
+//! as fast as they are taken: they cost a tenth of those at the pace of speech, most of which goes to waking the process, so
+//! that what is added to each shows ten times as much, and two boxes alike differ by 1 % and not by 7 %. The others are told.
+
+use std::{
+    error::Error,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinSet, time::sleep};
+
+use self::{
+    line::{FRAME, Line},
+    paired::Timed,
+    process::cpu_time,
+    support::{gateway::Gateway, phone::Phone, wire::Wire},
+};
+
+#[allow(dead_code)]
+#[path = "support/line.rs"]
+mod line;
+#[allow(dead_code)]
+#[path = "support/paired.rs"]
+mod paired;
+#[allow(dead_code)]
+#[path = "support/process.rs"]
+mod process;
+#[allow(dead_code)]
+mod support;
+
+const RATIO_MAX: f64 = 1.05;
+const ROUNDS: u32 = 5;
+/// Of all streams together in a round, as fast as they are taken.
+const POURED: u32 = 800_000;
+const POURING: usize = 8;
+/// Of each stream in a round at the pace of speech: ten seconds, for the kernel tells CPU time in hundredths.
+const SPOKEN: u32 = 500;
+const SPEAKING: usize = 64;
+
+#[derive(Clone, Copy)]
+enum Pace {
+    Unbounded,
+    /// One frame each 20 ms.
+    Speech,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A box, and those who speak to it.
+struct Side {
+    gateway: Gateway,
+    lines: Vec<Line>,
+    timed: Timed,
+}
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("a speech engine makes a frame cost more than it may");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("nothing was measured: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<bool, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let silent_at = silent.local_addr()?;
+        let asked = Arc::<AtomicUsize>::default();
+        tokio::spawn(listen(silent, asked.clone()));
+        let engines = [
+            ("an engine that says nothing", format!("http://{silent_at}")),
+            ("an engine that is away", format!("http://{away}")),
+        ];
+        let mut is_cheap = true;
+        for (engine, url) in &engines {
+            println!("\n{POURING} streams, as fast as they are taken: CPU time of the process for each frame");
+            let (with, without) = compare(url, Pace::Unbounded, POURING, POURED / POURING as u32).await?;
+            is_cheap &= paired::tell((engine, &with), ("none", &without), RATIO_MAX);
+        }
+        for (engine, url) in &engines {
+            let (with, without) = compare(url, Pace::Speech, SPEAKING, SPOKEN).await?;
+            println!(
+                "\n{SPEAKING} streams at the pace of speech: {:.0} ns with {engine}, {:.0} ns with none, ratio {:.2}",
+                with.median(),
+                without.median(),
+                paired::ratio(&with, &without)
+            );
+        }
+        println!("the engine that says nothing was asked {} times in all", asked.load(Ordering::Relaxed));
+        Ok(is_cheap)
+    })
+}
+
+/// Takes whatever is asked, and never answers.
+async fn listen(engine: TcpListener, asked: Arc<AtomicUsize>) {
+    while let Ok((mut stream, _)) = engine.accept().await {
+        asked.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let mut piece = [0; 4096];
+            while stream.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {}
+        });
+    }
+}
+
+/// So many frames of each stream to each of both, round by round; what they took with the engine, and without one.
+async fn compare(url: &str, pace: Pace, streams: usize, frames: u32) -> Result<(Timed, Timed), Failure> {
+    let attached =
+        [("KOLBOX_SPEECH__ENGINE", "openai"), ("KOLBOX_SPEECH__MODEL", "whisper-1"), ("KOLBOX_SPEECH__URL", url)];
+    let mut with = Side::start(&attached, streams).await?;
+    let mut without = Side::start(&[], streams).await?;
+    for _ in 0..ROUNDS {
+        // Both at the same time: what else this machine does, and how warm it is, meets both alike.
+        tokio::try_join!(with.round(pace, frames), without.round(pace, frames))?;
+    }
+    for (complaint, times) in [with.gateway.complaints(), without.gateway.complaints()].concat() {
+        println!("kolbox warned {times} times: {complaint}");
+    }
+    Ok((with.timed, without.timed))
+}
+
+impl Side {
+    async fn start(speech: &[(&str, &str)], streams: usize) -> Result<Self, Failure> {
+        let settings: Vec<_> = speech.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let gateway = Gateway::start(&settings)?;
+        let phone = Phone::new(Wire::new(gateway.public).map_err(|error| error.to_string())?.into());
+        let mut lines = Vec::new();
+        for _ in 0..streams {
+            lines.push(Line::to_box(&phone).await?);
+        }
+        Ok(Self { gateway, lines, timed: Timed::default() })
+    }
+
+    /// Every stream's frames, and the CPU time that they took the process.
+    async fn round(&mut self, pace: Pace, frames: u32) -> Result<(), Failure> {
+        let before = self.cpu_time()?;
+        let streams = self.lines.len() as u32;
+        let mut talking = JoinSet::new();
+        for (nth, mut line) in (0..).zip(self.lines.drain(..)) {
+            talking.spawn(async move {
+                match pace {
+                    Pace::Unbounded => line.pour(frames).await?,
+                    Pace::Speech => {
+                        // Calls begin at any moment: the streams' frames are not sent all at once.
+                        sleep(FRAME * nth / streams).await;
+                        line.talk(frames).await?;
+                    }
+                }
+                Ok::<_, Failure>(line)
+            });
+        }
+        while let Some(line) = talking.join_next().await {
+            self.lines.push(line??);
+        }
+        self.timed.add(self.cpu_time()? - before, frames * streams);
+        Ok(())
+    }
+
+    fn cpu_time(&self) -> Result<Duration, Failure> {
+        Ok(cpu_time(self.gateway.process_id())?)
+    }
+}
