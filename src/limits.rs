@@ -135,6 +135,8 @@ pub const NUMBERS_PAGE: usize = 50;
 pub const NUMBERS_PAGES_MAX: usize = 10;
 /// One part of `kolbox check`: what has not answered by then will not.
 pub const CHECK_MAX: Duration = Duration::from_secs(11);
+/// Of it: for a speech engine to say what it has.
+pub const CHECK_SPEECH_MAX: Duration = Duration::from_secs(9);
 /// `kolbox check`: time for a name's addresses, and for the public name's own answer.
 pub const CHECK_NAME_MAX: Duration = Duration::from_secs(5);
 /// Files looked at to measure the store; more are an estimate that is too small.
@@ -290,8 +292,6 @@ pub const SPEECH_HINTS_CHARS_MAX: usize = 600;
 pub const WHISPER_QUEUE_MAX: usize = 4;
 /// Cores that it takes at most; more of them gain little and starve the calls.
 pub const WHISPER_THREADS_MAX: usize = 4;
-/// What it takes of memory beyond the model's own size, in bytes (base: 220 MB measured with five beams).
-pub const WHISPER_MEMORY_BYTES: u64 = 400 * 1024 * 1024;
 /// A model's file, in bytes (the largest published one has 3.1 GB).
 pub const MODEL_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// A model's download that brought nothing for so long is given up; begun again it goes on where it stopped.

@@ -13,6 +13,7 @@ mod finding;
 mod machine;
 mod numbers;
 mod public_name;
+mod speech;
 mod twilio;
 
 /// A gateway on this machine answers within milliseconds.
@@ -53,7 +54,7 @@ async fn examine(config: Config) -> Vec<Finding> {
     let status = config.status.listen;
     let asked = timeout(GATEWAY_MAX, spawn_blocking(move || machine::answers_as_gateway(status))).await;
     let gateway_runs = matches!(asked, Ok(Ok(true)));
-    let (mut at_twilio, mut public_name, mut here) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut at_twilio, mut public_name, mut here, mut engine) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let on_this_machine = config.clone();
     tokio::join!(
         bounded("Twilio", &mut at_twilio, async |findings| twilio::examine(&config, findings).await),
@@ -64,8 +65,9 @@ async fn examine(config: Config) -> Vec<Finding> {
             let looked = spawn_blocking(move || machine::examine(&on_this_machine, gateway_runs)).await;
             findings.extend(looked.unwrap_or_default());
         }),
+        bounded("speech", &mut engine, async |findings| speech::examine(&config, gateway_runs, findings).await),
     );
-    [at_twilio, public_name, here].concat()
+    [at_twilio, public_name, here, engine].concat()
 }
 
 /// What was found in time, and that it was not all.
@@ -141,6 +143,7 @@ mod tests {
             ("note  certificate ", "self-signed"),
             ("ok    store ", "can be written"),
             ("ok    board ", "simulated"),
+            ("note  speech ", "no engine"),
         ] {
             assert!(has(&lines, beginning, part), "{beginning}{part}: {lines:#?}");
         }

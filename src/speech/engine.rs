@@ -11,7 +11,7 @@ use super::whisper::{Whisper, WhisperSetupError};
 use super::{
     model::{
         self,
-        file::{ModelError, examine},
+        file::{Model, ModelError, examine},
     },
     openai::{OpenAi, OpenAiError},
     recognizer::Recognizer,
@@ -53,19 +53,24 @@ fn whisper(speech: &config::Speech, path: &Path) -> Result<Box<dyn Recognizer>, 
         return Err(EngineError::NotBuiltIn);
     }
     let model = examine(path).map_err(|error| EngineError::Model(path.to_owned(), error))?;
-    if !model.knows(&super::primary_language(&speech.language)) {
+    if !knows_language(&model, speech) {
         return Err(EngineError::EnglishOnly(path.to_owned()));
     }
-    load(speech, path)
+    load(speech, path, &model)
+}
+
+/// Whether a model was trained on what callers speak.
+pub fn knows_language(model: &Model, speech: &config::Speech) -> bool {
+    model.knows(&super::primary_language(&speech.language))
 }
 
 #[cfg(feature = "whisper")]
-fn load(speech: &config::Speech, path: &Path) -> Result<Box<dyn Recognizer>, EngineError> {
-    Ok(Box::new(Whisper::load(speech, path).map_err(EngineError::Whisper)?))
+fn load(speech: &config::Speech, path: &Path, model: &Model) -> Result<Box<dyn Recognizer>, EngineError> {
+    Ok(Box::new(Whisper::load(speech, path, model).map_err(EngineError::Whisper)?))
 }
 
 #[cfg(not(feature = "whisper"))]
-fn load(_: &config::Speech, _: &Path) -> Result<Box<dyn Recognizer>, EngineError> {
+fn load(_: &config::Speech, _: &Path, _: &Model) -> Result<Box<dyn Recognizer>, EngineError> {
     Err(EngineError::NotBuiltIn)
 }
 

@@ -1,11 +1,11 @@
 //! The engine on the box itself: whisper.cpp in this process, one question at a time, on a thread of its own.
 //!
-//! Its threads, its queue and its memory are bounded; the calls go first. It stops in the middle of a computation when the
+//! Its threads, its queue and its memory are bounded; the calls go first, to whose threads its own give way. It stops in the middle of a computation when the
 //! question is dropped, when its deadline comes, and when the engine itself is.
 
 use std::{
     error::Error,
-    fmt, fs, io,
+    fmt, io,
     num::NonZero,
     path::Path,
     sync::{
@@ -27,12 +27,14 @@ use whisper_rs::{
 
 use super::{
     audio::{FRAME_SAMPLES, Level, level},
+    model::file::Model,
     recognizer::{Pcm, Question, Recognizer, RecognizerError, Recognizing, Segment, Transcript, check_length},
     resample::wide_float,
 };
 use crate::{
     config,
-    limits::{WHISPER_MEMORY_BYTES, WHISPER_QUEUE_MAX, WHISPER_THREADS_MAX},
+    limits::{WHISPER_QUEUE_MAX, WHISPER_THREADS_MAX},
+    system::{memory, priority},
 };
 
 /// How many beginnings of a sentence are followed at once; whisper.cpp's own choice.
@@ -91,14 +93,14 @@ struct StopOnDrop(Arc<AtomicBool>);
 
 impl Whisper {
     /// Loads the model of a file that was [looked through](super::model::file); blocks for a second or several.
-    pub fn load(speech: &config::Speech, model: &Path) -> Result<Self, WhisperSetupError> {
+    pub fn load(speech: &config::Speech, path: &Path, model: &Model) -> Result<Self, WhisperSetupError> {
         whisper_rs::install_logging_hooks();
         let language = super::primary_language(&speech.language);
         if language != super::ANY_LANGUAGE && get_lang_id(&language).is_none() {
             return Err(WhisperSetupError::Language(language));
         }
         check_memory(model)?;
-        let context = WhisperContext::new_with_params(model, WhisperContextParameters::default())
+        let context = WhisperContext::new_with_params(path, WhisperContextParameters::default())
             .map_err(WhisperSetupError::Load)?;
         let state = context.create_state().map_err(WhisperSetupError::Load)?;
         let (jobs, queue) = sync_channel(WHISPER_QUEUE_MAX);
@@ -106,7 +108,7 @@ impl Whisper {
         let worker = Worker { state, work: work.clone(), language, hints: speech.hints.join(", ") };
         let thread = thread::Builder::new().name("whisper".to_owned());
         thread.spawn(move || worker.run(&queue)).map_err(WhisperSetupError::Thread)?;
-        let file = model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Ok(Self { name: format!("whisper {file}"), jobs, work })
     }
 
@@ -179,6 +181,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &Receiver<Job>) {
+        // whisper.cpp's own threads are started from this one, anew for each question.
+        if let Err(error) = priority::give_way() {
+            tracing::warn!(%error, "the speech engine works at the calls' own priority");
+        }
         let work = self.work.clone();
         let language = self.language.clone();
         let hints = self.hints.clone();
@@ -255,17 +261,12 @@ fn threads() -> i32 {
 }
 
 /// Refuses a model that would drive the box out of its memory, and the calls with it.
-fn check_memory(model: &Path) -> Result<(), WhisperSetupError> {
-    let bytes = fs::metadata(model).map_or(0, |metadata| metadata.len());
-    let needed = bytes.saturating_add(WHISPER_MEMORY_BYTES);
-    let Some(free) = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(free_memory) else { return Ok(()) };
-    if free < needed { Err(WhisperSetupError::Memory { needed, free }) } else { Ok(()) }
-}
-
-/// What can be had without taking it from others, of `/proc/meminfo` (proc_meminfo(5)).
-fn free_memory(meminfo: &str) -> Option<u64> {
-    let value = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
+fn check_memory(model: &Model) -> Result<(), WhisperSetupError> {
+    let needed = model.memory_bytes();
+    match memory::free() {
+        Some(free) if free < needed => Err(WhisperSetupError::Memory { needed, free }),
+        _ => Ok(()),
+    }
 }
 
 impl WhisperSetupError {
@@ -273,7 +274,9 @@ impl WhisperSetupError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Language(_) => "set speech.language to a language as \"he\" or \"en\", or to \"auto\"",
-            Self::Memory { .. } => "take a smaller model (kolbox model)",
+            Self::Memory { .. } => {
+                "take a smaller model (kolbox model), or raise the service's MemoryMax= where that is it"
+            }
             Self::Load(_) => "look at the file with kolbox model check",
             Self::Thread(_) => "try again",
         }
@@ -312,16 +315,10 @@ mod tests {
     use crate::speech::audio::tone;
 
     #[test]
-    fn free_memory_is_read_as_the_kernel_writes_it() {
-        let meminfo = "MemTotal:        8000000 kB\nMemFree:          100000 kB\nMemAvailable:    4000000 kB\n";
-        assert_eq!(free_memory(meminfo), Some(4_096_000_000));
-        assert_eq!(free_memory("MemTotal: 1 kB"), None);
-    }
-
-    #[test]
     fn a_language_that_no_model_knows_is_refused_before_anything_is_loaded() {
         let speech = config::Speech { language: "xx".into(), ..config::Speech::default() };
-        let refused = Whisper::load(&speech, Path::new("/nowhere/model.bin")).unwrap_err();
+        let model = Model { bytes: 1, kind: "tiny".into(), weights: "f16", languages: 99 };
+        let refused = Whisper::load(&speech, Path::new("/nowhere/model.bin"), &model).unwrap_err();
         assert!(matches!(refused, WhisperSetupError::Language(language) if language == "xx"));
     }
 

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, SpeechEngine, TlsMode};
+use crate::{
+    config::{Config, SpeechEngine, TlsMode},
+    speech::engine::HAS_WHISPER,
+};
 
 /// Twilio opens media streams to this port alone (<https://www.twilio.com/docs/voice/media-streams>).
 const STREAM_PORT: u16 = 443;
@@ -96,9 +99,11 @@ fn strangers(config: &Config) -> Vec<String> {
 /// What a call would not get.
 fn calls(config: &Config) -> Vec<&'static str> {
     let mut warnings = Vec::new();
-    if config.speech.engine != SpeechEngine::None {
-        warnings.push("speech.engine: calls are not turned into text in this version (kolbox transcribe does files); records are kept and \
-             sent untranscribed");
+    if config.speech.engine == SpeechEngine::Whisper && !HAS_WHISPER {
+        warnings.push(
+            "speech.engine: this program was built without \"whisper\" (cargo build --release --features whisper); records \
+             wait for a text that nobody writes, for as long as speech.wait",
+        );
     }
     if config.twilio.account_sid.is_none() {
         warnings.push("twilio.account_sid is not set: a call whose stream fails cannot be sent to the recorder");
@@ -199,13 +204,12 @@ mod tests {
 
     #[test]
     fn each_setting_that_leaves_a_door_open_or_a_call_unserved_is_told() {
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 6] = [
             (|config| config.public.host = None, "public.host is not set"),
             (|config| config.public.tls.mode = TlsMode::SelfSigned, "self-signed, and Twilio refuses it"),
             (|config| config.public.tls.mode = TlsMode::Off, "public.trusted_proxies is empty"),
             (|config| config.twilio.validate_signatures = false, "validate_signatures is off"),
             (|config| config.status.password = "Password".into(), "status.password is one of those"),
-            (|config| config.speech.engine = SpeechEngine::Whisper, "not turned into text in this version"),
             (|config| config.twilio.account_sid = None, "cannot be sent to the recorder"),
         ];
         for (change, part) in cases {
@@ -215,5 +219,15 @@ mod tests {
             assert!(matches!(&said[..], [one] if one.contains(part)), "{part}: {said:?}");
             assert!(!said[0].contains("Password"), "a secret is not repeated");
         }
+    }
+
+    #[test]
+    fn an_engine_that_this_program_does_not_have_is_told() {
+        let mut config = sound();
+        config.speech.engine = SpeechEngine::Whisper;
+        let said = all(&config);
+        assert_eq!(said.iter().filter(|warning| warning.contains("built without")).count(), usize::from(!HAS_WHISPER));
+        config.speech.engine = SpeechEngine::Wyoming;
+        assert_eq!(all(&config), Vec::<String>::new());
     }
 }

@@ -225,6 +225,18 @@ impl Model {
         format!("{}, {}, {languages}, {}", self.kind, self.weights, bytesize::ByteSize::b(self.bytes).display().iec())
     }
 
+    /// What whisper.cpp takes of memory with it, at most, in bytes: the weights, and what it computes in. That was measured
+    /// for base (235 MB with five beams); of the others its own README tells, and a third is added.
+    pub fn memory_bytes(&self) -> u64 {
+        let megabytes = match &self.kind[..] {
+            "tiny" | "base" => 320,
+            "small" => 520,
+            "medium" | "large turbo" => 760,
+            _ => 1_100,
+        };
+        self.bytes + megabytes * 1_000_000
+    }
+
     /// Whether it was trained on a language; models know all or English.
     pub fn knows(&self, language: &str) -> bool {
         self.languages > 1 || language.is_empty() || language == "en"
@@ -294,6 +306,8 @@ mod tests {
         let english = look(&samples::model(51_864)).unwrap();
         assert!(english.languages == 1 && english.knows("en") && !english.knows("he"));
         assert_eq!([kind(6, 6), kind(32, 4)], ["base", "large turbo"]);
+        let base = Model { bytes: 59_707_625, kind: kind(6, 6), ..english };
+        assert!((300 << 20..400 << 20).contains(&base.memory_bytes()), "{}", base.memory_bytes());
         assert_eq!([weights(2_009), weights(1), weights(12)], [Some("q5_1"), Some("f16"), None]);
     }
 

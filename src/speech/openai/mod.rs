@@ -7,7 +7,7 @@ use std::{error::Error, fmt, io::Cursor, time::Duration};
 
 use bytes::Bytes;
 use hyper::{
-    Method, Request, Uri,
+    HeaderMap, Method, Request, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue, USER_AGENT},
     http::uri::InvalidUri,
 };
@@ -26,12 +26,14 @@ use crate::{
 mod multipart;
 
 const PATH: &str = "/v1/audio/transcriptions";
+const MODELS_PATH: &str = "/v1/models";
 
 /// Such an engine, and how it is asked.
 #[derive(Debug)]
 pub struct OpenAi {
     name: String,
     url: Uri,
+    models_url: Uri,
     authorization: Option<HeaderValue>,
     fields: Vec<(&'static str, String)>,
     client: HttpClient,
@@ -44,6 +46,28 @@ pub enum OpenAiError {
     /// `speech.api_key` holds bytes that no HTTP header can.
     Key(InvalidHeaderValue),
     Roots(RootsError),
+}
+
+/// What such an engine says of the models that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelsThere {
+    /// By their names; some engines take others, too.
+    Listed(Vec<String>),
+    /// It has no such list.
+    NoList,
+    /// It does not show it to us; sound it may take all the same.
+    Forbidden,
+}
+
+/// The answer to [`MODELS_PATH`].
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<ModelNamed>,
+}
+
+#[derive(Deserialize)]
+struct ModelNamed {
+    id: String,
 }
 
 /// What is read of an answer with `response_format=verbose_json`. Some servers leave out all but the text.
@@ -97,10 +121,33 @@ impl OpenAi {
         Ok(Self {
             name: format!("openai {}", speech.model),
             url: format!("{base}{PATH}").parse().map_err(OpenAiError::Url)?,
+            models_url: format!("{base}{MODELS_PATH}").parse().map_err(OpenAiError::Url)?,
             authorization,
             fields,
             client: HttpClient::new(&Roots::Public, SPEECH_CONNECT_MAX).map_err(OpenAiError::Roots)?,
         })
+    }
+
+    /// The models that it says it has: whether it answers at all, and takes our key, without a sound.
+    ///
+    /// # Errors
+    /// As a question has them.
+    pub async fn models(&self, deadline: tokio::time::Instant) -> Result<ModelsThere, RecognizerError> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = self.models_url.clone();
+        self.introduce(request.headers_mut());
+        let total = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let reply = self.client.send(request, total, SPEECH_ANSWER_BYTES_MAX).await.map_err(failed)?;
+        match reply.status {
+            200 => {
+                let models: Models = serde_json::from_slice(&reply.body)
+                    .map_err(|_| RecognizerError::BadAnswer("no list of models".to_owned()))?;
+                Ok(ModelsThere::Listed(models.data.iter().map(|model| told(&model.id)).collect()))
+            }
+            404 | 405 | 501 => Ok(ModelsThere::NoList),
+            403 => Ok(ModelsThere::Forbidden),
+            status => Err(refused(status, reply.retry_after, &reply.body)),
+        }
     }
 
     fn request(&self, sound: &Pcm) -> Result<Request<Bytes>, RecognizerError> {
@@ -114,12 +161,16 @@ impl OpenAi {
         if let Ok(kind) = HeaderValue::try_from(kind) {
             headers.insert(CONTENT_TYPE, kind);
         }
+        self.introduce(headers);
+        Ok(request)
+    }
+
+    fn introduce(&self, headers: &mut HeaderMap) {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("kolbox/", env!("CARGO_PKG_VERSION"))));
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        Ok(request)
     }
 
     async fn ask(&self, question: Question) -> Result<Transcript, RecognizerError> {
