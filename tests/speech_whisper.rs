@@ -20,6 +20,10 @@ use kolbox::{
     },
 };
 use tokio::time::Instant;
+use words::{words, wrong_words};
+
+#[path = "support/words.rs"]
+mod words;
 
 /// For what must come; never waited for to its end.
 const LONG: Duration = Duration::from_secs(600);
@@ -57,26 +61,6 @@ fn caller() -> Pcm {
 
 fn question(sound: Pcm, patience: Duration) -> Question {
     Question { sound, deadline: Instant::now() + patience }
-}
-
-fn words(text: &str) -> Vec<String> {
-    let plain = text.to_lowercase().replace(|c: char| !c.is_alphanumeric() && !c.is_whitespace(), "");
-    plain.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Words to be taken away, put in or replaced, to make one text of the other.
-fn wrong_words(said: &[String], heard: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=heard.len()).collect();
-    for (index, word) in said.iter().enumerate() {
-        let mut before = row[0];
-        row[0] = index + 1;
-        for (at, other) in heard.iter().enumerate() {
-            let replaced = before + usize::from(word != other);
-            before = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(before + 1);
-        }
-    }
-    row[heard.len()]
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Whisper as CTranslate2 keeps it (model.bin, version 6, f16) to a ggml file for whisper.cpp, in f16.
+"""Whisper as CTranslate2 keeps it (model.bin, version 6, f16) to a ggml file for whisper.cpp, in f16 or in q5_1.
 
-Usage: ct2_to_ggml.py MODEL_BIN ASSETS OUT, where ASSETS is whisper/assets of OpenAI's source package.
-Needs nothing but Python: two-dimensional weights are copied as they are, the rest is a few thousand numbers.
+Usage: ct2_to_ggml.py MODEL_BIN ASSETS OUT [q5_1], where ASSETS is whisper/assets of OpenAI's source package.
+In f16 it needs nothing but Python: two-dimensional weights are copied as they are, the rest is a few thousand numbers.
+In q5_1 every weight is looked at, and it needs numpy.
 """
 import ast
 import base64
@@ -12,7 +13,10 @@ import sys
 import zipfile
 
 F32, F16 = 0, 4  # CTranslate2's numbers for its types
-GGML_MAGIC, GGML_F32, GGML_F16 = 0x67676D6C, 0, 1
+GGML_MAGIC, GGML_F32, GGML_F16, GGML_Q5_1 = 0x67676D6C, 0, 1, 7
+# What the file's head calls its kind: ggml's number for it, and a thousand for each version of the quantization.
+HEAD_F16, HEAD_Q5_1 = 1, 2009
+Q5_1_BLOCK = 32
 AUDIO_CONTEXT = 1500
 
 
@@ -52,19 +56,42 @@ class Model:
 
 
 class Ggml:
-    def __init__(self, file):
+    def __init__(self, file, is_small):
         self.file = file
+        self.is_small = is_small
 
     def numbers(self, *numbers):
         self.file.write(struct.pack(f"<{len(numbers)}i", *numbers))
 
     def tensor(self, name, shape, data, exact):
-        """Data in f16; `exact` tensors are kept in f32, as whisper.cpp wants them."""
+        """Data in f16; `exact` tensors are kept in f32, as whisper.cpp wants them, and matrices alone are made small."""
+        kind = GGML_F16
         if exact:
             numbers = struct.unpack(f"<{len(data) // 2}e", data)
-            data = struct.pack(f"<{len(numbers)}f", *numbers)
-        self.numbers(len(shape), len(name), GGML_F32 if exact else GGML_F16, *reversed(shape))
+            kind, data = GGML_F32, struct.pack(f"<{len(numbers)}f", *numbers)
+        elif self.is_small and len(shape) == 2:
+            kind, data = GGML_Q5_1, q5_1(data)
+        self.numbers(len(shape), len(name), kind, *reversed(shape))
         self.file.write(name.encode() + data)
+
+
+def q5_1(data):
+    """Blocks of 32 numbers: a step and the least of them in f16, the fifth bits of all, then the other four, two a byte."""
+    import numpy
+
+    numbers = numpy.frombuffer(data, "<f2").astype("f4").reshape(-1, Q5_1_BLOCK)
+    least = numbers.min(1)
+    step = (numbers.max(1) - least) / 31
+    inverse = numpy.where(step > 0, 1 / numpy.where(step > 0, step, 1), 0)
+    steps = numpy.clip((numbers - least[:, None]) * inverse[:, None] + 0.5, 0, 31).astype("u4")
+    half = Q5_1_BLOCK // 2
+    blocks = numpy.empty((len(numbers), 8 + half), "u1")
+    blocks[:, 0:2] = step.astype("<f2")[:, None].view("u1")
+    blocks[:, 2:4] = least.astype("<f2")[:, None].view("u1")
+    fifths = ((steps >> 4) << numpy.arange(Q5_1_BLOCK, dtype="u4")).sum(1, dtype="u4")
+    blocks[:, 4:8] = fifths.astype("<u4")[:, None].view("u1")
+    blocks[:, 8:] = (steps[:, :half] & 15) | ((steps[:, half:] & 15) << 4)
+    return blocks.tobytes()
 
 
 def mel_filters(assets, mels):
@@ -136,7 +163,9 @@ def fused(model, target, source, parts):
             yield f"{target}.{part}.bias", [rows], bias[index * rows * 2 : (index + 1) * rows * 2]
 
 
-def main(model_bin, assets, out):
+def main(model_bin, assets, out, kind="f16"):
+    if kind not in ("f16", "q5_1"):
+        sys.exit(f"{kind}: neither f16 nor q5_1")
     with open(model_bin, "rb") as file:
         model = Model(io.BytesIO(file.read()))
     text_context, state = model.f16("decoder/position_encodings/encodings")[0]
@@ -144,10 +173,10 @@ def main(model_bin, assets, out):
     mels = model.f16("encoder/conv1/weight")[0][1]
     heads = state // 64
     with open(out, "wb") as file:
-        ggml = Ggml(file)
+        ggml = Ggml(file, kind == "q5_1")
         encoder, decoder = layers(model, "encoder"), layers(model, "decoder")
         sizes = (words, AUDIO_CONTEXT, state, heads, encoder, text_context, state, heads, decoder, mels)
-        ggml.numbers(GGML_MAGIC, *sizes, GGML_F16)
+        ggml.numbers(GGML_MAGIC, *sizes, HEAD_Q5_1 if ggml.is_small else HEAD_F16)
         shape, filters = mel_filters(assets, mels)
         ggml.numbers(*shape)
         file.write(filters)

@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{self, Child, Command, ExitStatus, Stdio},
     sync::{
@@ -24,8 +24,8 @@ use tempfile::TempDir;
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
-/// Far longer than anything takes, also on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Far longer than anything takes, also on a machine that is busy with something else; a real speech engine may take a minute.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The one prompt for everything: as short as a prompt can be, so that tests are.
 const PROMPT: &str = "prompt.wav";
 const PROMPT_TEXT: &str = "prompt.txt";
@@ -113,6 +113,24 @@ impl Office {
         command.args(["call", &url, "--rest-listen", &rest.to_string()]).args(arguments).env_clear();
         command.env("TWILIO_ACCOUNT_SID", ACCOUNT_SID).env("TWILIO_AUTH_TOKEN", AUTH_TOKEN);
         Calling { program: Program::start(command, self.complaints("call")) }
+    }
+
+    /// Waits until `/api/status` says so.
+    #[track_caller]
+    pub fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut stream = TcpStream::connect(self.status).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", self.status).unwrap();
+        for line in BufReader::new(stream).lines() {
+            let line = line.expect("the box tells how it stands");
+            if let Some(data) = line.strip_prefix("data:")
+                && let Ok(now) = serde_json::from_str::<Value>(data)
+                && wanted(&now)
+            {
+                return now;
+            }
+        }
+        panic!("the box stopped telling how it stands");
     }
 
     /// A file with so much for a caller to say.
