@@ -2,8 +2,7 @@
 //! talks nonsense or is not ready, with a box that dies in between, and with a recording.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -11,7 +10,7 @@ use std::{
 use kolbox::simulator::upstream::Upstream;
 use process::{Office, PATIENCE};
 use serde_json::{Value, json};
-use tokio::{io::BufReader as AsyncBufReader, net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::{io::BufReader, net::TcpListener, runtime::Runtime, sync::watch};
 
 #[path = "support/openai_peer.rs"]
 mod openai_peer;
@@ -57,7 +56,7 @@ impl Engine {
                     Mood::Answers => Some(()),
                 };
                 tokio::spawn(async move {
-                    let mut stream = AsyncBufReader::new(stream);
+                    let mut stream = BufReader::new(stream);
                     let milliseconds = openai_peer::read(&mut stream).await.expect("a question").milliseconds();
                     let body = match answer {
                         None => "<html>a router's login page".to_owned(),
@@ -104,24 +103,6 @@ fn office(engine: &Engine, more: &[(&str, &str)]) -> (Office, Upstream) {
         ("KOLBOX_SPEECH__LANGUAGE", "en"),
     ];
     (Office::new(&[&settings, more].concat()), upstream)
-}
-
-/// Waits until `/api/status` says so.
-#[track_caller]
-fn wait_for_status(office: &Office, wanted: impl Fn(&Value) -> bool) -> Value {
-    let mut stream = TcpStream::connect(office.status).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", office.status).unwrap();
-    for line in BufReader::new(stream).lines() {
-        let line = line.expect("the box tells how it stands");
-        if let Some(data) = line.strip_prefix("data:")
-            && let Ok(now) = serde_json::from_str::<Value>(data)
-            && wanted(&now)
-        {
-            return now;
-        }
-    }
-    panic!("the box stopped telling how it stands");
 }
 
 /// What the engine heard of a record, in milliseconds.
@@ -185,7 +166,7 @@ fn what_an_engine_did_not_hear_it_hears_when_it_is_back_once_and_in_order_though
     engine.is(Mood::Away);
     calls.push(office.call(&["--audio", VOICE]).finish().call().call_sid);
     let status =
-        wait_for_status(&office, |now| now["speech"]["calls_waiting"] == 2 && !now["speech"]["silent_since"].is_null());
+        office.wait_for_status(|now| now["speech"]["calls_waiting"] == 2 && !now["speech"]["silent_since"].is_null());
     assert_eq!(status["speech"]["engine"], "openai whisper-1");
     assert!(status["speech"]["waiting_since"].is_string() && status["speech"]["last_error"].is_string(), "{status:#}");
     assert_eq!(
@@ -199,11 +180,11 @@ fn what_an_engine_did_not_hear_it_hears_when_it_is_back_once_and_in_order_though
     let before = engine.questions();
     let serve = office.serve();
     engine.wait_for_questions(before + 1);
-    wait_for_status(&office, |now| now["speech"]["calls_waiting"] == 2);
+    office.wait_for_status(|now| now["speech"]["calls_waiting"] == 2);
     assert!(upstream.transcripts().is_empty(), "nothing is final yet");
     engine.is(Mood::Answers);
     serve.wait_for_many("both records at the upstream", 2, |line| line["event"] == "TRANSCRIPT_SYNCED");
-    let well = wait_for_status(&office, |now| now["speech"]["calls_waiting"] == 0);
+    let well = office.wait_for_status(|now| now["speech"]["calls_waiting"] == 0);
     assert_eq!((&well["speech"]["silent_since"], &well["speech"]["last_error"]), (&Value::Null, &Value::Null));
     serve.terminate();
     assert_eq!(serve.end().0, Some(0));
@@ -224,7 +205,7 @@ fn an_engine_that_is_not_ready_keeps_no_box_from_its_calls_and_the_record_goes_w
         [("KOLBOX_SPEECH__ENGINE", "whisper"), ("KOLBOX_SPEECH__MODEL", "no-such"), ("KOLBOX_SPEECH__WAIT", "3s")];
     let (office, upstream) = office(&engine, &more);
     let serve = office.serve();
-    let status = wait_for_status(&office, |now| !now["speech"]["silent_since"].is_null());
+    let status = office.wait_for_status(|now| !now["speech"]["silent_since"].is_null());
     let error = status["speech"]["last_error"].as_str().unwrap();
     assert!(error.contains("no-such") || error.contains("--features whisper"), "it says what to do: {error}");
     let call = office.call(&["--audio", VOICE]).finish().call();
