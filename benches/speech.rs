@@ -2,10 +2,11 @@
 //! beside another without one, at the same time, over real sockets with TLS. Both write the callers' audio to the disk.
 //!
 //! Two engines that give the box nothing to read: one that takes every question and says nothing, so that the queue before
-//! it stands, and one that is away. What a question itself costs is not a frame's: it is asked once for each utterance.
-//! The figure is the CPU time of the process for each frame, in the program and in the system. Judged are frames that come
-//! as fast as they are taken: they cost a tenth of those at the pace of speech, most of which goes to waking the process, so
-//! that what is added to each shows ten times as much, and two boxes alike differ by 1 % and not by 7 %. The others are told.
+//! it stands, and one that is away. The figure is the CPU time of the process for each frame, in the program and in the
+//! system. Judged are frames that come as fast as they are taken: they cost a tenth of those at the pace of speech, most of
+//! which goes to waking the process, so that what is added to each shows ten times as much, and two boxes alike differ by
+//! 1 % and not by 7 %. The others are told, and beside them what it costs when an engine answers at once: then each
+//! utterance is read from the disk and sent to it, which is a question's work and not a frame's.
 
 use std::{
     error::Error,
@@ -17,7 +18,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinSet, time::sleep};
+use tokio::{
+    io::{AsyncReadExt, BufReader},
+    net::TcpListener,
+    task::JoinSet,
+    time::sleep,
+};
 
 use self::{
     line::{FRAME, Line},
@@ -29,6 +35,9 @@ use self::{
 #[allow(dead_code)]
 #[path = "support/line.rs"]
 mod line;
+#[allow(dead_code)]
+#[path = "../tests/support/openai_peer.rs"]
+mod openai_peer;
 #[allow(dead_code)]
 #[path = "support/paired.rs"]
 mod paired;
@@ -80,17 +89,15 @@ fn main() -> ExitCode {
 fn measure() -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let silent = TcpListener::bind("127.0.0.1:0").await?;
         let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-        let silent_at = silent.local_addr()?;
-        let asked = Arc::<AtomicUsize>::default();
-        tokio::spawn(listen(silent, asked.clone()));
+        let [silent, answering] = [Engine::start(false).await?, Engine::start(true).await?];
         let engines = [
-            ("an engine that says nothing", format!("http://{silent_at}")),
+            ("an engine that says nothing", silent.url.clone()),
             ("an engine that is away", format!("http://{away}")),
+            ("an engine that answers at once", answering.url.clone()),
         ];
         let mut is_cheap = true;
-        for (engine, url) in &engines {
+        for (engine, url) in &engines[..2] {
             println!("\n{POURING} streams, as fast as they are taken: CPU time of the process for each frame");
             let (with, without) = compare(url, Pace::Unbounded, POURING, POURED / POURING as u32).await?;
             is_cheap &= paired::tell((engine, &with), ("none", &without), RATIO_MAX);
@@ -104,19 +111,44 @@ fn measure() -> Result<bool, Failure> {
                 paired::ratio(&with, &without)
             );
         }
-        println!("the engine that says nothing was asked {} times in all", asked.load(Ordering::Relaxed));
+        let [unanswered, answered] = [silent, answering].map(|engine| engine.asked.load(Ordering::Relaxed));
+        println!(
+            "the engine that says nothing was asked {unanswered} times in all, the one that answers {answered} times"
+        );
         Ok(is_cheap)
     })
 }
 
-/// Takes whatever is asked, and never answers.
-async fn listen(engine: TcpListener, asked: Arc<AtomicUsize>) {
-    while let Ok((mut stream, _)) = engine.accept().await {
-        asked.fetch_add(1, Ordering::Relaxed);
+/// An engine on loopback that takes every question.
+struct Engine {
+    url: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Engine {
+    async fn start(answers: bool) -> Result<Self, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let asked = Arc::<AtomicUsize>::default();
+        let count = asked.clone();
         tokio::spawn(async move {
-            let mut piece = [0; 4096];
-            while stream.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {}
+            while let Ok((stream, _)) = listener.accept().await {
+                let count = count.clone();
+                tokio::spawn(async move {
+                    let mut stream = BufReader::new(stream);
+                    if openai_peer::read(&mut stream).await.is_err() {
+                        return;
+                    }
+                    count.fetch_add(1, Ordering::Relaxed);
+                    match answers {
+                        true => openai_peer::answer(&mut stream, "200 OK", r#"{"text": "so it is"}"#).await,
+                        // Until whoever asked gives it up.
+                        false => drop(stream.read_u8().await),
+                    }
+                });
+            }
         });
+        Ok(Self { url, asked })
     }
 }
 
