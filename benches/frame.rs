@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     let (call_sid, stream_sid) = (CallSid::from_number(1), StreamSid::from_number(1));
     let conversation =
         ConversationOptions { caller_silence: Duration::from_secs(30), tone: [].into(), goodbye: Some([0].into()) };
-    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
+    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation), mask_keys: false };
     let mut session = MediaSession::new(Arc::new(options), Pulses::new(now), SocketId(1), now);
     let start = format!(r#"{{"event":"start","streamSid":"{stream_sid}","start":{{"callSid":"{call_sid}"}}}}"#);
     session.handle_message(&start, now);

@@ -349,7 +349,11 @@ pub fn media_options(config: &Config, prompts: &Prompts) -> MediaOptions {
         tone: sound::encode(&sound::tone(TONE_HZ, TONE_LENGTH, TONE_AMPLITUDE)).into(),
         goodbye: prompts.goodbye.ulaw.clone(),
     };
-    MediaOptions { account_sid: config.twilio.account_sid, conversation: Arc::new(conversation) }
+    MediaOptions {
+        account_sid: config.twilio.account_sid,
+        conversation: Arc::new(conversation),
+        mask_keys: config.speech.mask_digits,
+    }
 }
 
 fn keeper_options(config: &Config, clock: Clock, room: Arc<AtomicU64>, texts: Option<TextPort>) -> KeeperOptions {

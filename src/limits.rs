@@ -167,6 +167,10 @@ pub const SPOOL_QUEUE_MAX: usize = 8 * CALLS_MAX;
 pub const SPOOL_GATHER: Duration = Duration::from_millis(10);
 /// How long audio may wait before it is brought to the disk: what a power cut takes of a call that is still going on.
 pub const SPOOL_SYNC_EVERY: Duration = Duration::from_secs(3);
+/// Keys and gaps that are kept of one stream; further ones are not.
+pub const MARKS_PER_STREAM_MAX: usize = 1_024;
+/// A file of them, in bytes: beyond it nothing is read.
+pub const MARKS_FILE_BYTES_MAX: usize = 64 * MARKS_PER_STREAM_MAX;
 /// Streams of one call whose audio is kept (a call has one, or a few where streams were lost); of further ones it is not.
 pub const SPOOL_PARTS_PER_CALL_MAX: u32 = 64;
 /// How often the audio folder is looked at, to delete what may go and to say how much room there is.
@@ -319,6 +323,11 @@ pub const UTTERANCE_FAILURES_MAX: u32 = 6;
 /// Utterances of one call that are recognized in a row while others wait: more than a usual call has, so that these are
 /// done in their order, and a call of hours holds nobody up.
 pub const UTTERANCES_IN_A_ROW_MAX: u32 = 12;
+/// How long after a look whether somebody has said something more in a call that goes on, the next one is.
+pub const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How long what was heard of a call is kept after its last stream while nobody asks for its text; beyond it the call is
+/// transcribed anew when somebody does.
+pub const FOLLOWED_KEPT: Duration = Duration::from_secs(15 * 60);
 /// The text of one utterance, in bytes; what an engine says beyond it is dropped. Nobody says a tenth of it in that time.
 pub const UTTERANCE_TEXT_BYTES_MAX: usize = 8 * 1024;
 /// Ended calls whose record waits for its text; beyond it the oldest becomes final without.
@@ -326,6 +335,8 @@ pub const AWAITING_TEXT_MAX: usize = 4_096;
 /// What a record that waited when the box stopped is given at least when it is back, so that an engine that is there is
 /// asked, however long the box was off.
 pub const TEXT_WAIT_LEAST: Duration = Duration::from_secs(5 * 60);
+/// And so much longer for what there is of the text by then.
+pub const TEXT_GRACE: Duration = Duration::from_secs(5);
 /// From a call's end to the end of its streams' audio on the disk; beyond it what is there is transcribed.
 pub const SPOOL_CLOSE_MAX: Duration = Duration::from_secs(30);
 /// The text of one record, in bytes: more than a call of four hours says; the rest is left out, and marked.

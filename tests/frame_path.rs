@@ -208,7 +208,7 @@ impl AsyncWrite for Tape {
 fn options() -> Arc<MediaOptions> {
     let conversation =
         ConversationOptions { caller_silence: Duration::from_secs(30), tone: [].into(), goodbye: Some([0].into()) };
-    Arc::new(MediaOptions { account_sid: None, conversation: Arc::new(conversation) })
+    Arc::new(MediaOptions { account_sid: None, conversation: Arc::new(conversation), mask_keys: false })
 }
 
 fn start() -> String {

@@ -156,7 +156,7 @@ impl Setup {
 
 fn media_context() -> MediaContext {
     let conversation = ConversationOptions { caller_silence: Duration::ZERO, tone: Arc::default(), goodbye: None };
-    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
+    let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation), mask_keys: false };
     MediaContext {
         options: Arc::new(options),
         pulses: Pulses::new(Instant::now()),

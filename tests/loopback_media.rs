@@ -61,7 +61,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Loopback<C> {
     async fn over(client: C, server: C, conversation: ConversationOptions, spool: Option<SpoolPort>) -> Self {
         let epoch = Instant::now();
         let pulses = Pulses::new(epoch);
-        let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation) };
+        let options = MediaOptions { account_sid: None, conversation: Arc::new(conversation), mask_keys: false };
         let (port, mut desk) = DeskPort::new(DESK_QUEUE_MAX);
         let metrics = MediaMetrics::default();
         let context =

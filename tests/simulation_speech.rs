@@ -1,11 +1,12 @@
-//! The engine's work, shared out, in virtual time: calls of every length over an engine that is killed, paused, talks
-//! nonsense, is busy or never answers, and a box that dies. Every utterance gets its text, once and in its place.
+//! The engine's work, shared out, in virtual time: calls of every length, followed from their begin, over an engine that is
+//! killed, paused, talks nonsense, is busy or never answers, and a box that dies. Every utterance gets its text, once and
+//! in its place.
 //!
 //! `KOLBOX_SEEDS=100000 cargo test --release --locked --test simulation_speech` for the long form; `KOLBOX_SEED=17` for
 //! one seed again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -42,12 +43,14 @@ enum Weather {
     Unsteady,
 }
 
-/// A call that is over, as the box finds it on its disk.
+/// A call, as the box finds it on its disk.
 #[derive(Debug)]
 struct Call {
+    began: Instant,
     utterances: usize,
     /// The engine dies of this one.
     poison: Option<usize>,
+    /// Its utterances are complete one after the other, in equal steps from its begin to its end.
     ended: Instant,
     /// Its text, once it is told: `true` for each utterance that has one.
     told: Option<Vec<bool>>,
@@ -63,9 +66,21 @@ struct World {
     machine: Transcription,
     /// What this life of the box has heard of the calls that are not told.
     heard: BTreeMap<CallSid, Vec<bool>>,
+    /// Whose end this life of the box knows.
+    wanted: BTreeSet<CallSid>,
+    /// Questions about calls that went on.
+    live: usize,
     /// The question that is with the engine, whose it is, and what it comes to.
     out: Option<(Instant, Option<CallSid>, Result<(), RecognizerError>)>,
     steps: usize,
+}
+
+impl Call {
+    /// How many utterances are complete by then.
+    fn complete(&self, now: Instant) -> usize {
+        let lasted = now.min(self.ended).saturating_duration_since(self.began);
+        (self.utterances as f64 * lasted.div_duration_f64(self.ended - self.began)) as usize
+    }
 }
 
 impl World {
@@ -84,39 +99,48 @@ impl World {
         let calls = (1..=rng.u128(1..20)).map(|number| {
             let utterances = if rng.u8(0..8) == 0 { rng.usize(20..80) } else { rng.usize(0..8) };
             let poison = (rng.u8(0..10) == 0 && utterances > 0).then(|| rng.usize(0..utterances));
-            let ended = began + SECOND * rng.u32(0..1_800);
-            (CallSid::from_number(number), Call { utterances, poison, ended, told: None })
+            let call_began = began + SECOND * rng.u32(0..1_500);
+            let ended = call_began + SECOND * (rng.u32(1..30) + 10 * utterances as u32);
+            (CallSid::from_number(number), Call { began: call_began, utterances, poison, ended, told: None })
         });
         let calls = calls.collect();
         let (machine, heard) = (Transcription::new(1), BTreeMap::new());
-        Self { rng, now: began, began, weather, crashes, calls, machine, heard, out: None, steps: 0 }
+        let wanted = BTreeSet::new();
+        Self { rng, now: began, began, weather, crashes, calls, machine, heard, wanted, live: 0, out: None, steps: 0 }
     }
 
     fn run(&mut self) {
         while self.calls.values().any(|call| call.told.is_none()) {
             self.steps += 1;
             assert!(self.steps < 100_000, "it goes round in circles");
-            let waits = |call: &Call, sid| call.told.is_none() && !self.heard.contains_key(sid);
-            let ends =
-                self.calls.iter().filter(|(sid, call)| waits(call, sid)).map(|(_, call)| call.ended.max(self.now));
+            let begins = self.calls.iter().filter(|(sid, call)| call.told.is_none() && !self.heard.contains_key(sid));
+            let begins = begins.map(|(sid, call)| (call.began.max(self.now), *sid)).min();
+            let ends = self.calls.iter().filter(|(sid, call)| call.told.is_none() && !self.wanted.contains(sid));
+            let ends = ends.map(|(sid, call)| (call.ended.max(self.now), *sid)).min();
             let crash = self.crashes.first().map(|at| self.began + *at);
             let timer = self.machine.poll_timeout().map(|(at, _)| at.max(self.now));
             let answer = self.out.as_ref().map(|(at, ..)| *at);
-            let next = ends.chain(crash).chain(timer).chain(answer).min().expect("something happens until all is told");
+            let calls = begins.into_iter().chain(ends).map(|(at, _)| at);
+            let next =
+                calls.chain(crash).chain(timer).chain(answer).min().expect("something happens until all is told");
             self.now = next;
             if crash == Some(next) {
                 self.crashes.remove(0);
                 (self.machine, self.out) = (Transcription::new(1), None);
                 self.heard.clear();
+                self.wanted.clear();
             } else if answer == Some(next) {
                 self.answered();
             } else if timer == Some(next) {
                 self.machine.handle_timeout(next);
-            } else {
-                let sid =
-                    self.calls.iter().find(|(sid, call)| waits(call, sid) && call.ended <= next).map(|(sid, _)| *sid);
-                let sid = sid.expect("a call whose end it was");
+            } else if let Some((_, sid)) = begins.filter(|(at, sid)| *at == next && self.calls[sid].ended > next) {
                 self.heard.insert(sid, Vec::new());
+                self.machine.handle_followed(sid, next);
+            } else {
+                // A box that was dead while it lasted finds it on its disk.
+                let (_, sid) = ends.expect("a call whose end it was");
+                self.heard.entry(sid).or_default();
+                self.wanted.insert(sid);
                 self.machine.handle_wanted(sid, next);
             }
             self.perform();
@@ -142,6 +166,11 @@ impl World {
                 Output::Ask(sid) => {
                     assert!(self.out.is_none(), "one question at a time");
                     let (call, heard) = (self.calls.get_mut(&sid).expect("a call"), &self.heard[&sid]);
+                    if call.complete(self.now) == heard.len() && !self.wanted.contains(&sid) {
+                        self.machine.handle_not_yet(sid, self.now);
+                        continue;
+                    }
+                    self.live += usize::from(!self.wanted.contains(&sid));
                     if heard.len() == call.utterances {
                         assert!(call.told.replace(heard.clone()).is_none(), "told once");
                         self.machine.handle_finished(sid, self.now);
@@ -186,7 +215,7 @@ fn every_utterance_gets_its_text_once_and_in_its_place_whatever_the_engine_and_t
         Some(seed) => (seed, 1),
         None => (0, number("KOLBOX_SEEDS").unwrap_or(SEEDS)),
     };
-    let (began, mut utterances, mut skipped, mut poisoned) = (Instant::now(), 0, 0, 0);
+    let (began, mut utterances, mut skipped, mut poisoned, mut live) = (Instant::now(), 0, 0, 0, 0);
     for seed in first..first + count {
         let mut world = World::new(seed, began);
         let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -198,6 +227,7 @@ fn every_utterance_gets_its_text_once_and_in_its_place_whatever_the_engine_and_t
         if ran.is_err() {
             panic!("seed {seed}: KOLBOX_SEED={seed} cargo test --locked --test simulation_speech");
         }
+        live += world.live;
         for call in world.calls.values() {
             let told = call.told.iter().flatten();
             utterances += call.utterances;
@@ -206,6 +236,8 @@ fn every_utterance_gets_its_text_once_and_in_its_place_whatever_the_engine_and_t
         }
     }
     println!("{count} seeds: {utterances} utterances, {poisoned} that kill the engine, {skipped} others without text");
+    println!("{live} questions while their call went on");
+    assert!(4 * live > utterances, "most are asked about while people speak");
     // An engine that dies with every other question may die of the same one each time: one in 2 to the power of that.
     assert!(skipped <= (3 * utterances) >> UTTERANCE_FAILURES_MAX, "{skipped} of {utterances}");
     assert!(count < SEEDS || poisoned > 50, "{poisoned}");

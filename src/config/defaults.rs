@@ -86,6 +86,7 @@ impl Default for Speech {
             url: String::new(),
             api_key: SecretString::default(),
             hints: Vec::new(),
+            mask_digits: false,
             wait: Duration::from_secs(24 * 3600),
         }
     }

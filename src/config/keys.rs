@@ -117,6 +117,7 @@ pub(super) fn read_speech(reader: &mut Reader, speech: &mut Speech) {
     reader.read_secret("speech.api_key", &mut speech.api_key, accept::secret);
     reader.read("speech.hints", &mut speech.hints, list(accept::hint));
     reader.read("speech.wait", &mut speech.wait, duration(Duration::ZERO..=YEAR));
+    reader.read("speech.mask_digits", &mut speech.mask_digits, boolean);
 }
 
 fn read_audio(reader: &mut Reader, audio: &mut Audio) {

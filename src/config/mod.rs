@@ -175,6 +175,8 @@ pub struct Speech {
     pub hints: Vec<String>,
     /// How long a record may wait for its text before it is sent without.
     pub wait: Duration,
+    /// Keys, and spoken numbers of six digits and more, are taken out of the text before anything is stored.
+    pub mask_digits: bool,
 }
 
 /// `speech.engine`

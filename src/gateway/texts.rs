@@ -48,11 +48,15 @@ pub(super) fn start(
     streams: OpenStreams,
 ) -> (watch::Receiver<EngineView>, [JoinHandle<()>; 2]) {
     let (speech, store) = (config.speech.clone(), config.store.path.clone());
-    let questions_max = SPEECH_QUESTIONS_MAX;
-    let folder = store.join(recordings::FOLDER);
     let models = store.clone();
-    let make_engine = Box::new(move || engine::ready(&speech, &models));
-    let (port, view, task) = transcriber::start(TranscriberOptions { make_engine, questions_max, folder, clock });
+    let (port, view, task) = transcriber::start(TranscriberOptions {
+        make_engine: Box::new(move || engine::ready(&speech, &models)),
+        questions_max: SPEECH_QUESTIONS_MAX,
+        folder: store.join(recordings::FOLDER),
+        streams: streams.clone(),
+        mask_digits: config.speech.mask_digits,
+        clock,
+    });
     (view, [task, tokio::spawn(serve(wanted, port, streams, store))])
 }
 
@@ -79,8 +83,8 @@ async fn serve(mut wanted: mpsc::Receiver<TextWanted>, port: TranscriberPort, st
 
 /// Returns once it is in the queue.
 async fn hand_in(wanted: TextWanted, recording: Option<PathBuf>, port: &TranscriberPort) {
-    let TextWanted { call_sid, mut reply, .. } = wanted;
-    let text = port.transcribe(call_sid, recording).await;
+    let TextWanted { call_sid, until, mut reply, .. } = wanted;
+    let text = port.transcribe(call_sid, recording, until).await;
     tokio::spawn(async move {
         tokio::select! {
             text = text => if let Ok(text) = text {

@@ -87,13 +87,13 @@ impl Conversation {
         }
     }
 
-    /// The caller's audio in μ-law, and when it begins in milliseconds since the stream's start. Allocates nothing, but
-    /// where a goodbye begins or is interrupted.
-    pub fn handle_audio(&mut self, ulaw: &[u8], timestamp_ms: Option<u64>, now: Instant) {
+    /// The caller's audio in μ-law, and how much is missing before it. Allocates nothing, but where a goodbye begins or is
+    /// interrupted.
+    pub fn handle_audio(&mut self, ulaw: &[u8], missing: Duration, now: Instant) {
         if self.options.caller_silence.is_zero() {
             return;
         }
-        self.silence.handle_audio(ulaw, timestamp_ms);
+        self.silence.handle_audio(ulaw, missing);
         let silent = self.silence.silent();
         if self.goodbye.is_some() {
             let is_speech = self.silence.speaking() >= GOODBYE_INTERRUPT_MIN;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn listen(conversation: &mut Conversation, sound: &[u8], now: Instant) -> Vec<ConversationOutput> {
-        sound.chunks(160).for_each(|frame| conversation.handle_audio(frame, None, now));
+        sound.chunks(160).for_each(|frame| conversation.handle_audio(frame, Duration::ZERO, now));
         outputs(conversation)
     }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     calls::{Pulses, Refusal, SocketEnd, SocketId, StartClaim, StreamKey, StreamToken},
     limits::{START_MAX, STOP_TO_CLOSE_MAX},
+    speech::{audio::duration, marks::Mark, stream_clock::StreamClock},
     twilio::{
         media_stream::{self, Inbound, Media, Start, StreamHandle},
         sid::{AccountSid, CallSid, StreamSid},
@@ -34,6 +35,8 @@ pub struct MediaOptions {
     /// The account whose streams are believed; `None`: any.
     pub account_sid: Option<AccountSid>,
     pub conversation: Arc<ConversationOptions>,
+    /// `speech.mask_digits`: which keys are pressed is nobody's business.
+    pub mask_keys: bool,
 }
 
 /// What the connection is to do.
@@ -43,6 +46,8 @@ pub enum MediaOutput {
     Claim(StartClaim),
     /// Send this text message.
     Send(String),
+    /// Note this beside the accepted stream's audio, behind all of it so far.
+    Mark(Mark),
     /// Tell the desk that the accepted stream said `stop`.
     Stopped(StreamKey),
     /// Tell the desk that the accepted stream is over. Exactly one for each accepted stream, and before the connection is
@@ -80,8 +85,10 @@ pub struct MediaSession {
     state: State,
     /// What the first `start` said; also of one that was not believed.
     identity: Option<(CallSid, StreamSid)>,
-    /// The audio of the message handled last.
+    /// The audio of the message handled last, and how much is missing before it.
     audio: Vec<u8>,
+    missing: Duration,
+    clock: StreamClock,
     counts: MediaCounts,
     outputs: VecDeque<MediaOutput>,
 }
@@ -133,6 +140,8 @@ impl MediaSession {
             state: State::AwaitingStart { until: now + START_MAX },
             identity: None,
             audio: Vec::new(),
+            missing: Duration::ZERO,
+            clock: StreamClock::default(),
             counts: MediaCounts::default(),
             outputs: VecDeque::new(),
         }
@@ -149,7 +158,8 @@ impl MediaSession {
             Ok(Inbound::Start(start)) => self.handle_start(&start),
             Ok(Inbound::Mark { name, stream_sid }) => self.handle_mark(&name, stream_sid, now),
             Ok(Inbound::Stop { stream_sid }) => self.handle_stop(stream_sid, now),
-            Ok(Inbound::Connected | Inbound::Dtmf { .. } | Inbound::Unknown) => {}
+            Ok(Inbound::Dtmf { digit }) => self.handle_key(digit),
+            Ok(Inbound::Connected | Inbound::Unknown) => {}
             Err(_) => self.handle_bad_message(),
         }
     }
@@ -219,6 +229,11 @@ impl MediaSession {
     /// The caller's audio in the message handled last, in μ-law: empty but for media frames of the accepted stream.
     pub fn audio(&self) -> &[u8] {
         &self.audio
+    }
+
+    /// How much of the caller's audio is missing before it, by the stream's timestamps.
+    pub fn missing(&self) -> Duration {
+        self.missing
     }
 
     /// Call and stream as the first `start` named them.
@@ -292,8 +307,17 @@ impl MediaSession {
         }
         self.pulses.stamp(*stream, now);
         self.counts.frames += 1;
-        conversation.handle_audio(&self.audio, media.timestamp_ms, now);
+        self.missing = self.clock.handle_audio(media.timestamp_ms, duration(self.audio.len()));
+        conversation.handle_audio(&self.audio, self.missing, now);
         self.follow_conversation();
+    }
+
+    fn handle_key(&mut self, name: char) {
+        if let State::Live { .. } = self.state
+            && let Some(key) = Mark::key(name)
+        {
+            self.outputs.push_back(MediaOutput::Mark(if self.options.mask_keys { key.masked() } else { key }));
+        }
     }
 
     fn handle_mark(&mut self, name: &str, stream_sid: Option<StreamSid>, now: Instant) {

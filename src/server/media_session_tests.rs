@@ -41,7 +41,8 @@ impl Peer {
     fn connected_with(conversation: ConversationOptions) -> Self {
         let now = Instant::now();
         let pulses = Pulses::new(now);
-        let options = MediaOptions { account_sid: Some(account_sid()), conversation: Arc::new(conversation) };
+        let options =
+            MediaOptions { account_sid: Some(account_sid()), conversation: Arc::new(conversation), mask_keys: false };
         let session = MediaSession::new(Arc::new(options), pulses.clone(), SOCKET, now);
         Self { session, pulses, now }
     }

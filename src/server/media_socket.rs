@@ -27,7 +27,10 @@ use super::{
 use crate::{
     calls::{Event, Pulses, SocketEnd, SocketId},
     limits::WS_CLOSE_MAX,
-    speech::spool::{SpoolFile, SpoolPort},
+    speech::{
+        marks::Mark,
+        spool::{SpoolFile, SpoolPort},
+    },
 };
 
 /// Message too big (RFC 6455, 7.4.1).
@@ -144,7 +147,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
         let Some((call_sid, stream_sid)) = self.session.identity() else { return };
         tracing::debug!(event = "WS_FRAME", %call_sid, %stream_sid, bytes = ulaw.len());
         if let Some(spool) = &self.spool {
-            self.audio.get_or_insert_with(|| spool.open(call_sid, stream_sid)).append(ulaw);
+            let audio = self.audio.get_or_insert_with(|| spool.open(call_sid, stream_sid));
+            if !self.session.missing().is_zero() {
+                audio.mark(Mark::Gap(self.session.missing()));
+            }
+            audio.append(ulaw);
         }
     }
 
@@ -205,8 +212,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> MediaSocket<C> {
                         self.lose(loss(&error), error);
                     }
                 }
+                MediaOutput::Mark(mark) => self.mark(mark),
                 MediaOutput::Report(report) => self.log(report),
             }
+        }
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if let Some(spool) = &self.spool
+            && let Some((call_sid, stream_sid)) = self.session.identity()
+        {
+            self.audio.get_or_insert_with(|| spool.open(call_sid, stream_sid)).mark(mark);
         }
     }
 

@@ -13,8 +13,9 @@ use std::{
 use super::{
     audio::{FRAME_SAMPLES, SAMPLE_RATE_HZ, decode},
     decode::decode_voice,
+    marks::{self, Mark},
     recognizer::Pcm,
-    utterance::{Cutter, Place, Utterance},
+    utterance::{Cutter, Utterance},
 };
 use crate::{
     limits::{RECORDING_BYTES_MAX, SPOOL_PARTS_PER_CALL_MAX},
@@ -33,11 +34,22 @@ pub struct CallAudio {
     pub recording: Option<PathBuf>,
 }
 
+/// What is still to come of a call's audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToCome {
+    /// A stream is being written: a file may grow.
+    Sound,
+    /// No stream is being written, and the call goes on: another one may begin.
+    Streams,
+    /// The call is over.
+    Nothing,
+}
+
 /// How far it was read.
 #[derive(Debug, Clone)]
 pub struct Cursor {
     part: Part,
-    place: Place,
+    cutter: Cutter,
     /// How long the parts before it are, in samples.
     before: u64,
     has_sound: bool,
@@ -55,10 +67,19 @@ enum Part {
 #[derive(Debug)]
 pub enum Next {
     Utterance(Spoken),
-    /// Nobody says anything more. `is_whole`: there is audio, and all of it could be read.
-    End {
-        is_whole: bool,
-    },
+    /// Nothing that is complete, and there is more to come: to be asked from there.
+    NotYet(Cursor),
+    /// Nobody says anything more.
+    End(End),
+}
+
+/// All of a call's audio was read.
+#[derive(Debug)]
+pub struct End {
+    /// There is audio, and all that is on the disk of it could be read.
+    pub is_whole: bool,
+    /// What was besides sound, by the milliseconds of sound before it.
+    pub marks: Vec<(u64, Mark)>,
 }
 
 /// A piece in which somebody speaks.
@@ -74,40 +95,47 @@ pub struct Spoken {
 impl Cursor {
     /// At the begin of all of it.
     pub fn begin() -> Self {
-        Self { part: Part::Stream(1), place: Place::begin(), before: 0, has_sound: false, is_whole: true }
+        Self { part: Part::Stream(1), cutter: Cutter::new(), before: 0, has_sound: false, is_whole: true }
     }
 
     fn go_on(&mut self, part: Part, length: u64) {
         self.part = part;
         self.before += length;
-        self.place = Place::begin();
+        self.cutter = Cutter::new();
         self.has_sound = true;
     }
 }
 
 impl CallAudio {
     /// The next utterance from there. Blocks on the disk.
-    pub fn next(&self, mut cursor: Cursor) -> Next {
+    pub fn next(&self, mut cursor: Cursor, to_come: ToCome) -> Next {
         loop {
-            let read = match cursor.part {
-                Part::Stream(part) => self.in_stream(part, &cursor.place),
-                Part::Recording if let Some(path) = &self.recording => in_recording(path, &cursor.place),
-                Part::Recording | Part::Over => return Next::End { is_whole: cursor.has_sound && cursor.is_whole },
-            };
-            let after = match cursor.part {
-                Part::Stream(part) if part < SPOOL_PARTS_PER_CALL_MAX => Part::Stream(part + 1),
-                Part::Stream(_) => Part::Recording,
-                Part::Recording | Part::Over => Part::Over,
+            let (read, after) = match (cursor.part, &self.recording) {
+                (Part::Stream(part), _) => {
+                    let after = if part < SPOOL_PARTS_PER_CALL_MAX { Part::Stream(part + 1) } else { Part::Recording };
+                    (self.in_stream(part, &mut cursor.cutter, to_come), after)
+                }
+                _ if to_come != ToCome::Nothing => return Next::NotYet(cursor),
+                (Part::Recording, Some(path)) => (in_recording(path, &mut cursor.cutter), Part::Over),
+                (Part::Recording | Part::Over, _) => {
+                    let (marks, has_all_marks) = self.marks();
+                    let is_whole = cursor.has_sound && cursor.is_whole && has_all_marks;
+                    return Next::End(End { is_whole, marks });
+                }
             };
             match read {
-                Ok(InPart::Utterance(Utterance { begin, pcm, then })) => {
+                Ok(InPart::Utterance { begin, pcm, then }) => {
                     let begin_ms = (cursor.before + begin) / SAMPLES_PER_MS;
                     let sound = Pcm { samples: pcm.into(), rate_hz: SAMPLE_RATE_HZ };
-                    return Next::Utterance(Spoken { begin_ms, sound, then: Cursor { place: then, ..cursor } });
+                    return Next::Utterance(Spoken { begin_ms, sound, then: Cursor { cutter: then, ..cursor } });
                 }
+                Ok(InPart::NotYet) => return Next::NotYet(cursor),
                 Ok(InPart::Over(length)) => cursor.go_on(after, length),
                 // Parts are counted without a gap: there is none behind it.
                 Err(error) if error.kind() == ErrorKind::NotFound && matches!(cursor.part, Part::Stream(_)) => {
+                    if to_come != ToCome::Nothing {
+                        return Next::NotYet(cursor);
+                    }
                     cursor.part = Part::Recording;
                 }
                 Err(error) => {
@@ -119,41 +147,81 @@ impl CallAudio {
         }
     }
 
-    fn in_stream(&self, part: u32, place: &Place) -> io::Result<InPart> {
-        let file = File::open(self.folder.join(format!("{}.{part}.ulaw", self.call_sid)))?;
+    /// `cutter` is as far as the part was heard, also where no utterance is complete.
+    fn in_stream(&self, part: u32, cutter: &mut Cutter, to_come: ToCome) -> io::Result<InPart> {
+        let file = File::open(self.stream(part))?;
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(READ_BYTES, file);
-        file.seek(SeekFrom::Start(place.at))?;
-        let (mut cutter, mut pcm) = (Cutter::new(place), [0; FRAME_SAMPLES]);
-        let mut ulaw = Vec::with_capacity(FRAME_SAMPLES);
-        loop {
+        file.seek(SeekFrom::Start(cutter.heard()))?;
+        let (mut ulaw, mut frame) = (Vec::with_capacity(FRAME_SAMPLES), [0; FRAME_SAMPLES]);
+        let found = loop {
             ulaw.clear();
             file.by_ref().take(FRAME_SAMPLES as u64).read_to_end(&mut ulaw)?;
-            let found = match ulaw.is_empty() {
-                true => return Ok(cutter.finish().map_or(InPart::Over(length), InPart::Utterance)),
-                false => cutter.handle_frame(decode(&ulaw, &mut pcm)),
-            };
-            if let Some(utterance) = found {
-                return Ok(InPart::Utterance(utterance));
+            if ulaw.len() < FRAME_SAMPLES && to_come == ToCome::Sound {
+                return Ok(InPart::NotYet);
             }
+            let found = match ulaw.is_empty() {
+                true => break cutter.finish(),
+                false => cutter.handle_frame(decode(&ulaw, &mut frame)),
+            };
+            if found.is_some() {
+                break found;
+            }
+        };
+        let Some(Utterance { begin, end, then }) = found else { return Ok(InPart::Over(length)) };
+        file.seek(SeekFrom::Start(begin))?;
+        ulaw.clear();
+        file.take(end - begin).read_to_end(&mut ulaw)?;
+        let mut pcm = vec![0; ulaw.len()];
+        decode(&ulaw, &mut pcm);
+        Ok(InPart::Utterance { begin, pcm, then })
+    }
+
+    fn stream(&self, part: u32) -> PathBuf {
+        self.folder.join(format!("{}.{part}.ulaw", self.call_sid))
+    }
+
+    /// What was besides sound, by the milliseconds of sound before it; and whether all of it could be read. Blocks on the
+    /// disk.
+    pub fn marks(&self) -> (Vec<(u64, Mark)>, bool) {
+        let (mut all, mut before, mut is_whole) = (Vec::new(), 0, true);
+        for part in 1..=SPOOL_PARTS_PER_CALL_MAX {
+            let Ok(stream) = self.stream(part).metadata() else { break };
+            match marks::read(&self.folder, self.call_sid, part) {
+                Ok(marks) => all.extend(marks.iter().map(|mark| ((before + mark.at) / SAMPLES_PER_MS, mark.mark))),
+                Err(error) => {
+                    tracing::warn!(call_sid = %self.call_sid, part, %error, "keys and gaps are missing in a text");
+                    is_whole = false;
+                }
+            }
+            before += stream.len();
         }
+        (all, is_whole)
     }
 }
 
-fn in_recording(path: &Path, place: &Place) -> io::Result<InPart> {
+fn in_recording(path: &Path, cutter: &mut Cutter) -> io::Result<InPart> {
     let mut bytes = Vec::new();
     File::open(path)?.take(RECORDING_BYTES_MAX as u64).read_to_end(&mut bytes)?;
     let pcm = decode_voice(&bytes, "wav").map_err(io::Error::other)?;
     drop(bytes);
-    let mut cutter = Cutter::new(place);
-    let rest = pcm.get(usize::try_from(place.at).unwrap_or(usize::MAX)..).unwrap_or_default();
-    let found = rest.chunks(FRAME_SAMPLES).find_map(|frame| cutter.handle_frame(frame));
-    Ok(found.or_else(|| cutter.finish()).map_or(InPart::Over(pcm.len() as u64), InPart::Utterance))
+    let place = |samples: u64| usize::try_from(samples).unwrap_or(usize::MAX).min(pcm.len());
+    let rest = &pcm[place(cutter.heard())..];
+    let found = rest.chunks(FRAME_SAMPLES).find_map(|frame| cutter.handle_frame(frame)).or_else(|| cutter.finish());
+    let Some(Utterance { begin, end, then }) = found else { return Ok(InPart::Over(pcm.len() as u64)) };
+    Ok(InPart::Utterance { begin, pcm: pcm[place(begin)..place(end)].to_vec(), then })
 }
 
 /// What a part has behind a place.
 enum InPart {
-    Utterance(Utterance),
+    Utterance {
+        /// In samples from the begin of the part.
+        begin: u64,
+        pcm: Vec<i16>,
+        then: Cutter,
+    },
+    /// Nothing that is complete yet.
+    NotYet,
     /// Nothing more. It is so long, in samples.
     Over(u64),
 }
@@ -199,14 +267,22 @@ mod tests {
 
     /// Each utterance's begin and length, in milliseconds; and whether all could be read.
     fn read(audio: &CallAudio) -> (Vec<(u64, u128)>, bool) {
-        let (mut cursor, mut found) = (Cursor::begin(), Vec::new());
+        let mut found = Vec::new();
+        match go_on(audio, Cursor::begin(), ToCome::Nothing, &mut found) {
+            Next::End(End { is_whole, .. }) => (found, is_whole),
+            next => panic!("{next:?}"),
+        }
+    }
+
+    /// All utterances from there, and what comes behind the last.
+    fn go_on(audio: &CallAudio, mut cursor: Cursor, to_come: ToCome, found: &mut Vec<(u64, u128)>) -> Next {
         loop {
-            match audio.next(cursor) {
+            match audio.next(cursor, to_come) {
                 Next::Utterance(spoken) => {
                     found.push((spoken.begin_ms, spoken.sound.duration().as_millis()));
                     cursor = spoken.then;
                 }
-                Next::End { is_whole } => return (found, is_whole),
+                next => return next,
             }
         }
     }
@@ -241,5 +317,59 @@ mod tests {
         let path = folder.path().join("broken.wav");
         fs::write(&path, b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\x84").unwrap();
         assert_eq!(read(&audio(folder.path(), Some(path))), (vec![(0, 1_000)], false));
+    }
+
+    #[test]
+    fn a_call_that_is_read_while_it_lasts_has_the_same_utterances_as_one_that_is_over() {
+        let streams = [
+            [silence(1), voice(2), silence(5), voice(9), silence(1), voice(9), silence(1), voice(3)].concat(),
+            [voice(1), silence(4), voice(40)].concat(),
+        ];
+        let whole = tempfile::tempdir().unwrap();
+        (1..).zip(&streams).for_each(|(part, pcm)| spool(whole.path(), part, pcm));
+        let recorded = recording(whole.path(), &voice(2));
+        let (expected, _) = read(&audio(whole.path(), Some(recorded.clone())));
+        assert!(expected.len() == 6, "{expected:?}");
+
+        // Pieces as the spool writes them, which are no whole number of frames.
+        let folder = tempfile::tempdir().unwrap();
+        let (mut live, mut found) = (audio(folder.path(), None), Vec::new());
+        let mut cursor = Cursor::begin();
+        for (part, pcm) in (1..).zip(&streams) {
+            for to in (0..pcm.len()).step_by(4_001).chain([pcm.len()]) {
+                let next = go_on(&live, cursor, ToCome::Sound, &mut found);
+                let Next::NotYet(then) = next else { panic!("{next:?}") };
+                cursor = then;
+                spool(folder.path(), part, &pcm[..to]);
+            }
+            let next = go_on(&live, cursor, ToCome::Streams, &mut found);
+            let Next::NotYet(then) = next else { panic!("{next:?}") };
+            cursor = then;
+        }
+        assert_eq!(found, expected[..expected.len() - 1], "all but the recording");
+        live.recording = Some(recorded);
+        let next = go_on(&live, cursor, ToCome::Nothing, &mut found);
+        assert!(matches!(next, Next::End(End { is_whole: true, .. })), "{next:?}");
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn marks_are_on_the_same_scale_of_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let call_sid = CallSid::from_number(CALL);
+        let mark = |part, text: &str| fs::write(marks::path(folder.path(), call_sid, part), text).unwrap();
+        spool(folder.path(), 1, &silence(1));
+        spool(folder.path(), 2, &silence(1));
+        mark(1, "800 key 5\n");
+        mark(2, "1600 key 7\n");
+        let end = || match go_on(&audio(folder.path(), None), Cursor::begin(), ToCome::Nothing, &mut Vec::new()) {
+            Next::End(end) => end,
+            next => panic!("{next:?}"),
+        };
+        assert_eq!(end().marks, [(100, Mark::Key('5')), (1_200, Mark::Key('7'))]);
+        assert!(end().is_whole);
+        fs::remove_file(marks::path(folder.path(), call_sid, 1)).unwrap();
+        fs::create_dir(marks::path(folder.path(), call_sid, 1)).unwrap();
+        assert_eq!((end().marks, end().is_whole), (vec![(1_200, Mark::Key('7'))], false));
     }
 }

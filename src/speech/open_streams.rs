@@ -1,4 +1,4 @@
-//! Which calls' audio is still being written: whoever reads it waits for its last words.
+//! Which calls' audio is being written: whoever reads it follows it, and waits for its last words.
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +16,8 @@ pub struct OpenStreams(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     calls: Mutex<BTreeMap<CallSid, usize>>,
-    /// Tells that one was closed.
-    closed: watch::Sender<()>,
+    /// Tells that one was opened or closed.
+    changed: watch::Sender<()>,
 }
 
 /// One stream that is being written, for as long as this lives.
@@ -31,6 +31,7 @@ impl OpenStreams {
     /// A stream of this call begins.
     pub(super) fn open(&self, call_sid: CallSid) -> OpenStream {
         *self.calls().entry(call_sid).or_default() += 1;
+        self.0.changed.send_replace(());
         OpenStream { streams: self.clone(), call_sid }
     }
 
@@ -39,12 +40,22 @@ impl OpenStreams {
         self.calls().contains_key(&call_sid)
     }
 
+    /// The calls of which one is not.
+    pub fn calls_open(&self) -> Vec<CallSid> {
+        self.calls().keys().copied().collect()
+    }
+
+    /// Has changed whenever a stream begins or is on the disk.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
     /// Waits until every stream of this call that has begun is on the disk.
     pub async fn closed(&self, call_sid: CallSid) {
-        let mut closed = self.0.closed.subscribe();
+        let mut changes = self.changes();
         while self.is_open(call_sid) {
             // The sender is ours: it cannot be gone.
-            let _ = closed.changed().await;
+            let _ = changes.changed().await;
         }
     }
 
@@ -63,7 +74,7 @@ impl Drop for OpenStream {
             }
         }
         drop(calls);
-        self.streams.0.closed.send_replace(());
+        self.streams.0.changed.send_replace(());
     }
 }
 
@@ -77,14 +88,18 @@ mod tests {
     async fn a_calls_audio_is_whole_once_each_of_its_streams_is_closed() {
         let (streams, call, other) = (OpenStreams::default(), CallSid::from_number(1), CallSid::from_number(2));
         streams.closed(call).await;
+        let mut changes = streams.changes();
         let (first, second, foreign) = (streams.open(call), streams.open(call), streams.open(other));
+        assert_eq!(streams.calls_open(), [call, other]);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
         let mut closed = pin!(streams.closed(call));
         let mut is_closed = || closed.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready();
         assert!(!is_closed());
         drop(second);
         assert!(!is_closed());
         drop(first);
-        assert!(is_closed());
+        assert!(is_closed() && changes.has_changed().unwrap());
         streams.closed(call).await;
         drop(foreign);
         streams.closed(other).await;

@@ -10,9 +10,6 @@ use super::{
 /// Missing audio counts as silence, but one jump of the timestamps by no more than this.
 const GAP_MAX: Duration = Duration::from_secs(1);
 
-/// Timestamps that are off by less than this are jitter, not missing audio.
-const GAP_MIN: Duration = Duration::from_millis(60);
-
 /// Follows the audio of one stream.
 ///
 /// Time is the media's: what arrives late or bunched was still said when it was said, and a stream from which nothing
@@ -22,19 +19,19 @@ pub struct CallerSilence {
     activity: VoiceActivity,
     silent: Duration,
     speaking: Duration,
-    /// Where the audio heard last ended, in milliseconds since the stream's start; `None`: nothing with a timestamp yet.
-    end_ms: Option<u64>,
 }
 
 impl CallerSilence {
     /// Nothing was heard yet.
     pub fn new() -> Self {
-        Self { activity: VoiceActivity::new(), silent: Duration::ZERO, speaking: Duration::ZERO, end_ms: None }
+        Self { activity: VoiceActivity::new(), silent: Duration::ZERO, speaking: Duration::ZERO }
     }
 
-    /// The next audio in μ-law, of any length, and when it begins in milliseconds since the stream's start.
-    pub fn handle_audio(&mut self, ulaw: &[u8], timestamp_ms: Option<u64>) {
-        self.pass_gap(timestamp_ms);
+    /// The next audio in μ-law, of any length, and how much is missing before it.
+    pub fn handle_audio(&mut self, ulaw: &[u8], missing: Duration) {
+        if missing > Duration::ZERO {
+            self.pass_gap(missing.min(GAP_MAX));
+        }
         let mut pcm = [0; FRAME_SAMPLES];
         for frame in ulaw.chunks(FRAME_SAMPLES) {
             let length = duration(frame.len());
@@ -46,8 +43,6 @@ impl CallerSilence {
                 self.silent = self.silent.saturating_add(length);
             }
         }
-        let length_ms = duration(ulaw.len()).as_millis() as u64;
-        self.end_ms = timestamp_ms.map(|begin_ms| begin_ms.saturating_add(length_ms));
     }
 
     /// Since the caller last spoke; zero while speaking.
@@ -60,14 +55,10 @@ impl CallerSilence {
         self.speaking
     }
 
-    fn pass_gap(&mut self, timestamp_ms: Option<u64>) {
-        let (Some(begin_ms), Some(end_ms)) = (timestamp_ms, self.end_ms) else { return };
-        let gap = Duration::from_millis(begin_ms.saturating_sub(end_ms)).min(GAP_MAX);
-        if gap >= GAP_MIN {
-            self.activity.handle_gap(gap);
-            self.speaking = Duration::ZERO;
-            self.silent = self.silent.saturating_add(gap);
-        }
+    fn pass_gap(&mut self, gap: Duration) {
+        self.activity.handle_gap(gap);
+        self.speaking = Duration::ZERO;
+        self.silent = self.silent.saturating_add(gap);
     }
 }
 
@@ -94,7 +85,7 @@ mod tests {
         for bytes in [80, 160, 1_600, 8_000] {
             let mut silence = CallerSilence::new();
             for _ in 0..8_000 / bytes {
-                silence.handle_audio(&vec![NOTHING; bytes], None);
+                silence.handle_audio(&vec![NOTHING; bytes], Duration::ZERO);
             }
             assert_eq!(silence.silent(), Duration::from_secs(1), "{bytes}");
         }
@@ -103,13 +94,13 @@ mod tests {
     #[test]
     fn a_voice_ends_it_and_its_pauses_do_not_begin_it() {
         let mut silence = CallerSilence::new();
-        silence.handle_audio(&[NOTHING; 8_000], Some(0));
-        silence.handle_audio(&voice(Duration::from_millis(500)), Some(1_000));
+        silence.handle_audio(&[NOTHING; 8_000], Duration::ZERO);
+        silence.handle_audio(&voice(Duration::from_millis(500)), Duration::ZERO);
         assert_eq!(silence.silent(), Duration::ZERO);
         assert!(silence.speaking() >= Duration::from_millis(400));
-        silence.handle_audio(&[NOTHING; 1_600], Some(1_500));
+        silence.handle_audio(&[NOTHING; 1_600], Duration::ZERO);
         assert_eq!(silence.silent(), Duration::ZERO);
-        silence.handle_audio(&[NOTHING; 8_000], Some(1_700));
+        silence.handle_audio(&[NOTHING; 8_000], Duration::ZERO);
         assert!(silence.silent() >= Duration::from_millis(800));
         assert_eq!(silence.speaking(), Duration::ZERO);
     }
@@ -117,12 +108,10 @@ mod tests {
     #[test]
     fn missing_audio_is_silence_and_a_wild_timestamp_is_not_an_hour_of_it() {
         let mut silence = CallerSilence::new();
-        silence.handle_audio(&[NOTHING; 160], Some(0));
-        silence.handle_audio(&[NOTHING; 160], Some(520));
+        silence.handle_audio(&[NOTHING; 160], Duration::ZERO);
+        silence.handle_audio(&[NOTHING; 160], Duration::from_millis(500));
         assert_eq!(silence.silent(), Duration::from_millis(540));
-        silence.handle_audio(&[NOTHING; 160], Some(u64::MAX));
+        silence.handle_audio(&[NOTHING; 160], Duration::MAX);
         assert_eq!(silence.silent(), Duration::from_millis(1_560));
-        silence.handle_audio(&[NOTHING; 160], Some(0));
-        assert_eq!(silence.silent(), Duration::from_millis(1_580), "time does not run backwards");
     }
 }

@@ -4,7 +4,7 @@
 //! A file is `<CallSid>.<part>.ulaw`: bare μ-law at 8 kHz, a part for each stream of the call, counted from 1 across
 //! restarts. A part for each stream and not one file a call, since the streams of a call that was taken over write at the
 //! same time for a moment: one file would mix them. There is no header and there are no frames: a file that ends anywhere
-//! is sound, and its name alone says whose it is. Each file is brought to the disk every [`SPOOL_SYNC_EVERY`] and at its
+//! is sound, and its name alone says whose it is. Keys and gaps are in a file of their own beside it. Each file is brought to the disk every [`SPOOL_SYNC_EVERY`] and at its
 //! end, by the same thread, which nobody on the way of a frame ever waits for.
 
 use std::{
@@ -23,9 +23,16 @@ use std::{
     time::Instant,
 };
 
-use super::open_streams::{OpenStream, OpenStreams};
+use super::{
+    audio::duration,
+    marks::{self, Mark, Marked, MarksFile},
+    open_streams::{OpenStream, OpenStreams},
+};
 use crate::{
-    limits::{SPOOL_CHUNK_BYTES, SPOOL_GATHER, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX, SPOOL_SYNC_EVERY},
+    limits::{
+        MARKS_PER_STREAM_MAX, SPOOL_CHUNK_BYTES, SPOOL_GATHER, SPOOL_PARTS_PER_CALL_MAX, SPOOL_QUEUE_MAX,
+        SPOOL_SYNC_EVERY,
+    },
     twilio::sid::{CallSid, StreamSid},
 };
 
@@ -138,6 +145,9 @@ impl SpoolPort {
             of: Of { number, call_sid, stream_sid },
             port: self.clone(),
             chunk: Vec::new(),
+            marks: Vec::new(),
+            marks_left: MARKS_PER_STREAM_MAX,
+            lost: 0,
             state: Arc::new(FileState::of(self.open.open(call_sid))),
         }
     }
@@ -168,6 +178,11 @@ pub struct SpoolFile {
     of: Of,
     port: SpoolPort,
     chunk: Vec<u8>,
+    /// By the bytes of the chunk before each.
+    marks: Vec<Marked>,
+    marks_left: usize,
+    /// Bytes that are missing before the chunk.
+    lost: u64,
     state: Arc<FileState>,
 }
 
@@ -188,6 +203,14 @@ impl SpoolFile {
         }
     }
 
+    /// Notes a key or a gap behind what was appended so far; beyond [`MARKS_PER_STREAM_MAX`] nothing.
+    pub fn mark(&mut self, mark: Mark) {
+        if let Some(left) = self.marks_left.checked_sub(1) {
+            self.marks_left = left;
+            self.marks.push(Marked { at: self.chunk.len() as u64, mark });
+        }
+    }
+
     /// The stream is over; the rest goes to the writer. Returns how many bytes of it are known to be lost.
     pub fn finish(self) -> u64 {
         let state = Arc::clone(&self.state);
@@ -196,14 +219,17 @@ impl SpoolFile {
     }
 
     fn hand_over(&mut self) {
-        let bytes = std::mem::take(&mut self.chunk);
+        let (bytes, marks) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.marks));
         self.state.handed_over.fetch_add(1, Ordering::Relaxed);
-        let chunk = Chunk { of: self.of, bytes, state: Arc::clone(&self.state) };
+        let lost_before = std::mem::take(&mut self.lost);
+        let chunk = Chunk { of: self.of, bytes, marks, lost_before, state: Arc::clone(&self.state) };
         if let Err(error) = self.port.sender.try_send(Job::Append(chunk)) {
             use std::sync::mpsc::TrySendError::{Disconnected, Full};
             if let Full(Job::Append(chunk)) | Disconnected(Job::Append(chunk)) = error {
                 self.state.handed_over.fetch_sub(1, Ordering::Relaxed);
                 chunk.count(&self.port.losses.queue);
+                self.lost = lost_before + chunk.bytes.len() as u64;
+                self.marks = chunk.marks.into_iter().map(|marked| Marked { at: 0, ..marked }).collect();
             }
         }
     }
@@ -211,7 +237,7 @@ impl SpoolFile {
 
 impl Drop for SpoolFile {
     fn drop(&mut self) {
-        if !self.chunk.is_empty() {
+        if !self.chunk.is_empty() || !self.marks.is_empty() {
             self.hand_over();
         }
         self.state.is_over.store(true, Ordering::Release);
@@ -253,14 +279,20 @@ enum Job {
 struct Chunk {
     of: Of,
     bytes: Vec<u8>,
+    /// By the bytes of this chunk before each.
+    marks: Vec<Marked>,
+    /// Bytes that did not go into the queue before it.
+    lost_before: u64,
     state: Arc<FileState>,
 }
 
 impl Chunk {
-    fn count(&self, loss: &AtomicU64) {
+    /// Counts it as lost: it is not written.
+    fn count(&self, loss: &AtomicU64) -> bool {
         let bytes = self.bytes.len() as u64;
         self.state.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
         loss.fetch_add(bytes, Ordering::Relaxed);
+        false
     }
 }
 
@@ -275,6 +307,15 @@ struct Writer {
 struct Open {
     of: Of,
     file: Place,
+    /// The part of its call that it is; 0 before it has a file.
+    part: u32,
+    /// Bytes in its file,
+    written: u64,
+    /// bytes that are missing behind them,
+    lost: u64,
+    /// and bytes whose loss is marked.
+    told: u64,
+    marks: MarksFile,
     state: Arc<FileState>,
     /// Chunks taken out of the queue.
     taken: u64,
@@ -326,27 +367,32 @@ impl Writer {
         let open = self.files.entry(of.number).or_insert_with(|| Open {
             of,
             file: Place::NotYet,
+            part: 0,
+            written: 0,
+            lost: 0,
+            told: 0,
+            marks: MarksFile::default(),
             state: Arc::clone(&chunk.state),
             taken: 0,
             unsynced_since: None,
         });
         open.taken += 1;
-        if !self.room.take(chunk.bytes.len() as u64) {
-            return chunk.count(&self.losses.room);
+        open.lost += chunk.lost_before;
+        let begin = open.written;
+        let is_written = match self.room.take(chunk.bytes.len() as u64) {
+            true => open.write(&self.directory, &chunk.bytes) || chunk.count(&self.losses.disk),
+            false => chunk.count(&self.losses.room),
+        };
+        let mut marks = chunk.marks;
+        if is_written {
+            open.unsynced_since.get_or_insert(now);
+            marks.iter_mut().for_each(|marked| marked.at += begin);
+            marks.splice(..0, open.take_loss(begin));
+        } else {
+            open.lost += chunk.bytes.len() as u64;
+            marks.iter_mut().for_each(|marked| marked.at = begin);
         }
-        if matches!(open.file, Place::NotYet) {
-            open.file = create(&self.directory, of).map_or(Place::Nowhere, Place::On);
-        }
-        let Place::On(file) = &mut open.file else { return chunk.count(&self.losses.disk) };
-        match file.write_all(&chunk.bytes) {
-            Ok(()) => _ = open.unsynced_since.get_or_insert(now),
-            Err(error) => {
-                let Of { call_sid, stream_sid, .. } = of;
-                tracing::warn!(%call_sid, %stream_sid, %error, "audio cannot be written; the rest of this stream is not kept");
-                chunk.count(&self.losses.disk);
-                open.file = Place::Nowhere;
-            }
-        }
+        open.mark(&self.directory, &marks);
     }
 
     fn close_those_over(&mut self) {
@@ -355,6 +401,9 @@ impl Writer {
             let is_over = open.state.is_over.load(Ordering::Acquire)
                 && open.state.handed_over.load(Ordering::Relaxed) <= open.taken;
             if is_over {
+                open.lost = open.state.lost_bytes.load(Ordering::Relaxed).saturating_sub(open.told);
+                let marks: Vec<_> = open.take_loss(open.written).into_iter().collect();
+                open.mark(&self.directory, &marks);
                 open.sync();
             }
             !is_over
@@ -373,10 +422,47 @@ impl Writer {
 }
 
 impl Open {
+    /// Whether they are in the file.
+    fn write(&mut self, directory: &Path, bytes: &[u8]) -> bool {
+        if matches!(self.file, Place::NotYet) {
+            self.file = Place::Nowhere;
+            if let Some((part, file)) = create(directory, self.of) {
+                (self.part, self.file) = (part, Place::On(file));
+            }
+        }
+        let Place::On(file) = &mut self.file else { return false };
+        if let Err(error) = file.write_all(bytes) {
+            let Of { call_sid, stream_sid, .. } = self.of;
+            tracing::warn!(%call_sid, %stream_sid, %error, "audio cannot be written; the rest of this stream is not kept");
+            self.file = Place::Nowhere;
+            return false;
+        }
+        self.written += bytes.len() as u64;
+        true
+    }
+
+    /// The mark of what was lost and has none.
+    fn take_loss(&mut self, at: u64) -> Option<Marked> {
+        let lost = std::mem::take(&mut self.lost);
+        self.told += lost;
+        let length = duration(usize::try_from(lost).unwrap_or(usize::MAX));
+        (lost > 0).then_some(Marked { at, mark: Mark::Gap(length) })
+    }
+
+    fn mark(&mut self, directory: &Path, marks: &[Marked]) {
+        let Of { call_sid, stream_sid, .. } = self.of;
+        // What has no sound on the disk has no place for marks.
+        if self.part > 0
+            && let Err(error) = self.marks.append(&marks::path(directory, call_sid, self.part), marks)
+        {
+            tracing::warn!(%call_sid, %stream_sid, %error, "keys and gaps of a stream are not kept");
+        }
+    }
+
     fn sync(&mut self) {
         if self.unsynced_since.take().is_some()
             && let Place::On(file) = &self.file
-            && let Err(error) = file.sync_all()
+            && let Err(error) = file.sync_all().and_then(|()| self.marks.sync())
         {
             let Of { call_sid, stream_sid, .. } = self.of;
             tracing::warn!(%call_sid, %stream_sid, %error, "audio may not be safe on disk");
@@ -390,23 +476,23 @@ impl Drop for Writer {
     }
 }
 
-/// The next part of its call.
-fn create(directory: &Path, of: Of) -> Option<File> {
+/// The next part of its call, and which one that is.
+fn create(directory: &Path, of: Of) -> Option<(u32, File)> {
     let Of { call_sid, stream_sid, .. } = of;
     let made = (1..=SPOOL_PARTS_PER_CALL_MAX).find_map(|part| {
         let path = directory.join(format!("{call_sid}.{part}.ulaw"));
         match OpenOptions::new().create_new(true).append(true).mode(0o600).open(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-            made => Some(made),
+            made => Some(made.map(|file| (part, file))),
         }
     });
     match made {
-        Some(Ok(file)) => {
+        Some(Ok((part, file))) => {
             // The directory too: else the name may be missing after a power cut though the bytes are there.
             if let Err(error) = File::open(directory).and_then(|directory| directory.sync_all()) {
                 tracing::warn!(%call_sid, %stream_sid, %error, "the audio directory cannot be synced");
             }
-            Some(file)
+            Some((part, file))
         }
         Some(Err(error)) => {
             tracing::warn!(%call_sid, %stream_sid, %error, "no audio file can be made; this stream's audio is not kept");
@@ -597,5 +683,58 @@ mod tests {
         assert_eq!(writer.files.len(), 2);
         writer.close_those_over();
         assert_eq!(writer.files.values().map(|open| open.of.call_sid).collect::<Vec<_>>(), [CallSid::from_number(2)]);
+    }
+
+    #[test]
+    fn keys_and_gaps_are_noted_where_they_were_and_lost_audio_is_a_gap() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, receiver, mut writer) = by_hand(store.path(), 2, ROOM);
+        let key = |name| Mark::key(name).unwrap();
+        let mut drain = || {
+            while let Ok(job) = receiver.try_recv() {
+                writer.handle(job, Instant::now());
+            }
+            writer.close_those_over();
+        };
+        let mut file = open(&port, 1, 1);
+        file.mark(key('1'));
+        file.append(&[0xff; 160]);
+        file.mark(Mark::Gap(Duration::from_millis(240)));
+        file.mark(key('2'));
+        // Two pieces find room in the queue, the third does not.
+        file.append(&[0xff; 3 * SPOOL_CHUNK_BYTES - 160]);
+        drain();
+        file.append(&[0xff; 80]);
+        file.mark(key('#'));
+        file.append(&[0xff; SPOOL_CHUNK_BYTES - 80]);
+        file.append(&[0xff; 2 * SPOOL_CHUNK_BYTES]);
+        drop(file);
+        drain();
+        let chunk = SPOOL_CHUNK_BYTES as u64;
+        let marked = |at, mark| Marked { at, mark };
+        let lost = Mark::Gap(duration(SPOOL_CHUNK_BYTES));
+        let expected = [
+            marked(0, key('1')),
+            marked(160, Mark::Gap(Duration::from_millis(240))),
+            marked(160, key('2')),
+            marked(2 * chunk, lost),
+            marked(2 * chunk + 80, key('#')),
+            marked(4 * chunk, lost),
+        ];
+        assert_eq!(marks::read(store.path(), CallSid::from_number(1), 1).unwrap(), expected);
+        assert_eq!(std::fs::metadata(part(store.path(), 1, 1)).unwrap().len(), 4 * chunk);
+    }
+
+    #[test]
+    fn a_stream_keeps_so_many_marks_and_no_more() {
+        let store = tempfile::tempdir().unwrap();
+        let (port, thread) = start(store.path());
+        let mut file = open(&port, 1, 1);
+        file.append(&[0xff; 160]);
+        (0..3 * MARKS_PER_STREAM_MAX).for_each(|_| file.mark(Mark::Gap(Duration::from_secs(4_000))));
+        drop((file, port));
+        thread.join().unwrap();
+        let marks = marks::read(store.path(), CallSid::from_number(1), 1).unwrap();
+        assert_eq!(marks.len(), MARKS_PER_STREAM_MAX);
     }
 }

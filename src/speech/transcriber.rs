@@ -1,7 +1,8 @@
-//! Turns the audio of ended calls into text: asks the engine as [`Transcription`] says, and gathers what it answers.
+//! Turns the audio of calls into text: asks the engine as [`Transcription`] says, and gathers what it answers.
 //!
-//! The audio stays where it is, on the disk, and is read an utterance at a time: an engine that is slow, away or broken
-//! costs memory for none of it, and whoever waits for a text waits for as long as that takes.
+//! A call is followed from its first stream on, so that most of its text is there when it ends; one that was not, or that
+//! an engine was away for, is read when its text is wanted. The audio stays where it is, on the disk, and is read an
+//! utterance at a time: an engine that is slow, away or broken costs memory for none of it, and nothing of a call.
 
 use std::{
     collections::HashMap,
@@ -12,45 +13,41 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::{Id, JoinHandle, JoinSet, spawn_blocking},
     time::sleep_until,
 };
 
+pub use super::lazy_engine::MakeEngine;
 use super::{
-    audio::{SAMPLE_RATE_HZ, tone},
-    call_audio::{CallAudio, Cursor, Next, Spoken},
-    engine::EngineError,
-    recognizer::{Pcm, Question, Recognizer, RecognizerError, Segment, Transcript},
+    call_audio::{CallAudio, Cursor, End, Next, Spoken, ToCome},
+    lazy_engine::{LazyEngine, Silence},
+    marks::{self, UNHEARD},
+    mask::mask_digits,
+    open_streams::OpenStreams,
+    recognizer::{Recognizer, Segment, Transcript},
     transcription::{Output, Transcription},
 };
 use crate::{
-    limits::{AWAITING_TEXT_MAX, SPEECH_PATIENCE_MIN, SPEECH_PATIENCE_PER_SOUND, UTTERANCE_TEXT_BYTES_MAX},
+    limits::{AWAITING_TEXT_MAX, FOLLOWED_KEPT, UTTERANCE_TEXT_BYTES_MAX},
     system::clock::Clock,
     twilio::sid::CallSid,
 };
 
-/// Stands in the text for what the engine could not be brought to write down.
-pub const UNHEARD: &str = "[…]";
-
-/// What an engine that failed is tried with.
-const PROBE_HZ: f32 = 440.0;
-const PROBE_LENGTH: Duration = Duration::from_secs(1);
-const PROBE_AMPLITUDE: f32 = 0.1;
-
 /// As the engine's name: none was needed.
 const NOBODY: &str = "none";
-
-/// Makes an engine ready, which may block: [`super::engine::ready`].
-pub type MakeEngine = Box<dyn Fn() -> Result<Box<dyn Recognizer>, EngineError> + Send + Sync>;
 
 /// What it works with.
 pub struct TranscriberOptions {
     pub make_engine: MakeEngine,
     /// How many questions may be with the engine at once.
     pub questions_max: usize,
-    /// Where the spool writes.
+    /// Where the spool writes,
     pub folder: PathBuf,
+    /// and what it is writing.
+    pub streams: OpenStreams,
+    /// Numbers of six digits and more are masked.
+    pub mask_digits: bool,
     pub clock: Clock,
 }
 
@@ -92,15 +89,22 @@ pub struct TranscriberPort {
 struct Wanted {
     call_sid: CallSid,
     recording: Option<PathBuf>,
+    until: Instant,
     reply: oneshot::Sender<CallText>,
 }
 
 impl TranscriberPort {
-    /// What this call's audio on the disk says, and that of its recording. It comes when the engine has said all of it;
-    /// whoever lets go of what is returned does not want it any more.
-    pub async fn transcribe(&self, call_sid: CallSid, recording: Option<PathBuf>) -> oneshot::Receiver<CallText> {
+    /// What this call's audio on the disk says, and that of its recording; the call is over. It comes when the engine
+    /// has said all of it, and at `until` with what there is by then. Whoever lets go of what is returned does not want it
+    /// any more.
+    pub async fn transcribe(
+        &self,
+        call_sid: CallSid,
+        recording: Option<PathBuf>,
+        until: Instant,
+    ) -> oneshot::Receiver<CallText> {
         let (reply, text) = oneshot::channel();
-        let _ = self.wanted.send(Wanted { call_sid, recording, reply }).await;
+        let _ = self.wanted.send(Wanted { call_sid, recording, until, reply }).await;
         text
     }
 }
@@ -111,8 +115,10 @@ pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<E
     let (view, seen) = watch::channel(EngineView::default());
     let transcriber = Transcriber {
         folder: options.folder.into(),
+        streams: options.streams,
+        mask_digits: options.mask_digits,
         clock: options.clock,
-        engine: Arc::new(Engine { make: options.make_engine, ready: Mutex::default() }),
+        engine: LazyEngine::new(options.make_engine),
         machine: Transcription::new(options.questions_max),
         hearings: HashMap::new(),
         work: JoinSet::new(),
@@ -122,50 +128,6 @@ pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<E
         view,
     };
     (TranscriberPort { wanted }, seen, tokio::spawn(transcriber.run(receiver)))
-}
-
-/// The engine, made ready when it is needed: a model may come later than the box.
-struct Engine {
-    make: MakeEngine,
-    ready: Mutex<Option<Arc<dyn Recognizer>>>,
-}
-
-impl Engine {
-    async fn ready(self: &Arc<Self>) -> Result<Arc<dyn Recognizer>, Silence> {
-        let mut ready = self.ready.lock().await;
-        if let Some(engine) = &*ready {
-            return Ok(engine.clone());
-        }
-        let this = self.clone();
-        let made = spawn_blocking(move || (this.make)()).await;
-        let made = made.map_err(|_| Silence::broken_off())?.map_err(|error| Silence::not_ready(&error))?;
-        let engine: Arc<dyn Recognizer> = made.into();
-        *ready = Some(engine.clone());
-        Ok(engine)
-    }
-}
-
-/// Why there is no text, for the circuit and for people.
-#[derive(Debug)]
-struct Silence {
-    error: RecognizerError,
-    told: String,
-}
-
-impl Silence {
-    fn of(error: RecognizerError) -> Self {
-        let told = format!("{error}; {}", error.remedy());
-        Self { error, told }
-    }
-
-    fn not_ready(error: &EngineError) -> Self {
-        let told = format!("{error}; {}", error.remedy());
-        Self { error: RecognizerError::Failed(error.to_string()), told }
-    }
-
-    fn broken_off() -> Self {
-        Self::of(RecognizerError::Failed("it broke down".to_owned()))
-    }
 }
 
 /// A call that is being transcribed.
@@ -178,13 +140,23 @@ struct Hearing {
     segments: Vec<Segment>,
     is_anything_unheard: bool,
     engine: String,
-    reply: oneshot::Sender<CallText>,
+    /// Who waits for the text, and for how long; `None`: the call goes on, as far as is known.
+    reply: Option<Reply>,
+    /// Since when none of its streams is being written, while it goes on.
+    quiet_since: Option<Instant>,
+}
+
+struct Reply {
+    to: oneshot::Sender<CallText>,
+    until: Instant,
 }
 
 /// What came of an [`Output::Ask`].
 enum Came {
-    End {
-        is_whole: bool,
+    End(End),
+    NotYet {
+        cursor: Cursor,
+        to_come: ToCome,
     },
     Text {
         engine: String,
@@ -199,14 +171,18 @@ enum Came {
     BrokenOff,
     /// Of an [`Output::Probe`].
     Probed(Result<(), Silence>),
+    /// Nobody waits any longer for the rest of a call's text.
+    TimeOver(Box<Hearing>, End),
     /// The engine was made ready, or not, before anybody needed it.
     Ready(Result<Arc<dyn Recognizer>, Silence>),
 }
 
 struct Transcriber {
     folder: Arc<Path>,
+    streams: OpenStreams,
+    mask_digits: bool,
     clock: Clock,
-    engine: Arc<Engine>,
+    engine: LazyEngine,
     machine: Transcription,
     hearings: HashMap<CallSid, Hearing>,
     work: JoinSet<Came>,
@@ -221,13 +197,17 @@ impl Transcriber {
     async fn run(mut self, mut wanted: mpsc::Receiver<Wanted>) {
         let engine = self.engine.clone();
         self.work.spawn(async move { Came::Ready(engine.ready().await) });
+        let mut streams = self.streams.changes();
+        self.follow();
         loop {
-            let due = self.machine.poll_timeout().map(|(at, _)| at);
+            let due = self.poll_timeout();
             tokio::select! {
                 wanted = wanted.recv() => match wanted {
                     Some(wanted) => self.handle_wanted(wanted),
                     None => return,
                 },
+                // The sender is ours: it cannot be gone.
+                _ = streams.changed() => self.follow(),
                 Some(done) = self.work.join_next_with_id() => match done {
                     Ok((id, came)) => self.handle_done(id, came),
                     Err(error) => {
@@ -236,7 +216,7 @@ impl Transcriber {
                     }
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                    self.machine.handle_timeout(self.clock.now());
+                    self.handle_timeout(self.clock.now());
                 }
             }
             self.perform();
@@ -244,23 +224,54 @@ impl Transcriber {
         }
     }
 
-    fn handle_wanted(&mut self, Wanted { call_sid, recording, reply }: Wanted) {
-        if self.hearings.len() >= AWAITING_TEXT_MAX {
+    fn poll_timeout(&self) -> Option<Instant> {
+        let replies = self.hearings.values().filter_map(|hearing| hearing.reply.as_ref());
+        let asked = self.machine.poll_timeout().map(|(at, _)| at);
+        replies.map(|reply| reply.until).chain(asked).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.machine.handle_timeout(now);
+        let is_over = |_: &CallSid, hearing: &mut Hearing| hearing.reply.as_ref().is_some_and(|to| to.until <= now);
+        for (_, hearing) in self.hearings.extract_if(is_over) {
+            let audio = hearing.audio.clone();
+            self.work.spawn(async move {
+                let marks = spawn_blocking(move || audio.marks().0).await.unwrap_or_default();
+                Came::TimeOver(Box::new(hearing), End { is_whole: false, marks })
+            });
+        }
+    }
+
+    fn handle_wanted(&mut self, Wanted { call_sid, recording, until, reply }: Wanted) {
+        let reply = Some(Reply { to: reply, until });
+        if let Some(hearing) = self.hearings.get_mut(&call_sid) {
+            (hearing.audio.recording, hearing.reply) = (recording, reply);
+        } else if self.hearings.len() >= AWAITING_TEXT_MAX {
             tracing::error!(%call_sid, "too many calls wait to be transcribed; this one's audio is kept");
             return;
+        } else {
+            let audio = CallAudio { folder: self.folder.clone(), call_sid, recording };
+            self.hearings.insert(call_sid, Hearing::new(audio, reply));
         }
-        let audio = CallAudio { folder: self.folder.clone(), call_sid, recording };
-        let (segments, engine) = (Vec::new(), NOBODY.to_owned());
-        let cursor = Cursor::begin();
-        let hearing = Hearing { audio, cursor, failed: None, segments, is_anything_unheard: false, engine, reply };
-        self.hearings.insert(call_sid, hearing);
         self.machine.handle_wanted(call_sid, self.clock.now());
+    }
+
+    /// Begins to follow the calls whose stream has begun.
+    fn follow(&mut self) {
+        for call_sid in self.streams.calls_open() {
+            if self.hearings.len() < AWAITING_TEXT_MAX && !self.hearings.contains_key(&call_sid) {
+                let audio = CallAudio { folder: self.folder.clone(), call_sid, recording: None };
+                self.hearings.insert(call_sid, Hearing::new(audio, None));
+                self.machine.handle_followed(call_sid, self.clock.now());
+            }
+        }
     }
 
     fn handle_done(&mut self, id: Id, came: Came) {
         let now = self.clock.now();
         match (self.asked.remove(&id), came) {
             (Some(call_sid), came) => self.handle_came(call_sid, came, now),
+            (None, Came::TimeOver(hearing, end)) => hearing.tell(&end, self.mask_digits),
             (None, Came::Ready(ready)) => self.handle_ready(ready, now),
             (None, Came::Probed(Ok(()))) => {
                 self.handle_well();
@@ -284,10 +295,19 @@ impl Transcriber {
             return self.machine.handle_finished(call_sid, now);
         };
         match came {
-            Came::End { is_whole } => {
+            Came::End(end) => {
                 self.machine.handle_finished(call_sid, now);
                 if let Some(hearing) = self.hearings.remove(&call_sid) {
-                    hearing.tell(is_whole);
+                    hearing.tell(&end, self.mask_digits);
+                }
+            }
+            Came::NotYet { cursor, to_come } => {
+                hearing.cursor = cursor;
+                if hearing.is_forgotten(to_come, now) {
+                    self.machine.handle_finished(call_sid, now);
+                    self.hearings.remove(&call_sid);
+                } else {
+                    self.machine.handle_not_yet(call_sid, now);
                 }
             }
             Came::Text { engine, spoken, transcript } => {
@@ -303,7 +323,7 @@ impl Transcriber {
                 self.handle_silence(call_sid, silence, now);
             }
             Came::BrokenOff => self.handle_silence(call_sid, Silence::broken_off(), now),
-            Came::Ready(_) | Came::Probed(_) => {}
+            Came::Ready(_) | Came::Probed(_) | Came::TimeOver(..) => {}
         }
     }
 
@@ -353,7 +373,7 @@ impl Transcriber {
                 Output::Ask(call_sid) => self.ask(call_sid),
                 Output::Probe => {
                     let engine = self.engine.clone();
-                    let task = self.work.spawn(async move { Came::Probed(probe(&engine).await) });
+                    let task = self.work.spawn(async move { Came::Probed(engine.probe().await) });
                     self.probe = Some(task.id());
                 }
                 Output::Skip(call_sid) => {
@@ -372,12 +392,17 @@ impl Transcriber {
 
     fn ask(&mut self, call_sid: CallSid) {
         // Whoever wanted it may have waited long enough.
-        self.hearings.retain(|call, hearing| *call != call_sid || !hearing.reply.is_closed());
+        self.hearings.retain(|call, hearing| *call != call_sid || !hearing.is_given_up());
         let Some(hearing) = self.hearings.get(&call_sid) else {
             return self.machine.handle_finished(call_sid, self.clock.now());
         };
+        let to_come = match () {
+            () if hearing.reply.is_some() => ToCome::Nothing,
+            () if self.streams.is_open(call_sid) => ToCome::Sound,
+            () => ToCome::Streams,
+        };
         let (audio, cursor, engine) = (hearing.audio.clone(), hearing.cursor.clone(), self.engine.clone());
-        let task = self.work.spawn(async move { hear(audio, cursor, &engine).await });
+        let task = self.work.spawn(hear(audio, cursor, to_come, engine));
         self.asked.insert(task.id(), call_sid);
     }
 
@@ -388,33 +413,47 @@ impl Transcriber {
 }
 
 /// Reads the next utterance and has it recognized.
-async fn hear(audio: CallAudio, cursor: Cursor, engine: &Arc<Engine>) -> Came {
-    let spoken = match spawn_blocking(move || audio.next(cursor)).await {
+async fn hear(audio: CallAudio, cursor: Cursor, to_come: ToCome, engine: LazyEngine) -> Came {
+    let spoken = match spawn_blocking(move || audio.next(cursor, to_come)).await {
         Ok(Next::Utterance(spoken)) => spoken,
-        Ok(Next::End { is_whole }) => return Came::End { is_whole },
+        Ok(Next::NotYet(cursor)) => return Came::NotYet { cursor, to_come },
+        Ok(Next::End(end)) => return Came::End(end),
         Err(_) => return Came::BrokenOff,
     };
-    let engine = match engine.ready().await {
-        Ok(engine) => engine,
-        Err(silence) => return Came::Nothing { spoken, silence },
-    };
-    let patience = SPEECH_PATIENCE_MIN + spoken.sound.duration() * SPEECH_PATIENCE_PER_SOUND;
-    let question = Question { sound: spoken.sound.clone(), deadline: tokio::time::Instant::now() + patience };
-    match engine.recognize(question).await {
-        Ok(transcript) => Came::Text { engine: engine.name().to_owned(), spoken, transcript },
-        Err(error) => Came::Nothing { spoken, silence: Silence::of(error) },
+    match engine.recognize(spoken.sound.clone()).await {
+        Ok((engine, transcript)) => Came::Text { engine, spoken, transcript },
+        Err(silence) => Came::Nothing { spoken, silence },
     }
 }
 
-/// Asks for a sound in which nobody speaks: whatever the answer, it is one.
-async fn probe(engine: &Arc<Engine>) -> Result<(), Silence> {
-    let engine = engine.ready().await?;
-    let sound = Pcm { samples: tone(PROBE_HZ, PROBE_LENGTH, PROBE_AMPLITUDE).into(), rate_hz: SAMPLE_RATE_HZ };
-    let deadline = tokio::time::Instant::now() + SPEECH_PATIENCE_MIN;
-    engine.recognize(Question { sound, deadline }).await.map(drop).map_err(Silence::of)
-}
-
 impl Hearing {
+    fn new(audio: CallAudio, reply: Option<Reply>) -> Self {
+        Self {
+            audio,
+            cursor: Cursor::begin(),
+            failed: None,
+            segments: Vec::new(),
+            is_anything_unheard: false,
+            engine: NOBODY.to_owned(),
+            reply,
+            quiet_since: None,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_given_up(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.to.is_closed())
+    }
+
+    /// Nothing more was said by now. Whether that has been so for long after its last stream, and nobody has asked for it.
+    fn is_forgotten(&mut self, to_come: ToCome, now: Instant) -> bool {
+        if self.reply.is_some() || to_come == ToCome::Sound {
+            self.quiet_since = None;
+            return false;
+        }
+        now - *self.quiet_since.get_or_insert(now) >= FOLLOWED_KEPT
+    }
+
     /// An utterance's text, on the call's scale of time. What nobody can say in that time is left out.
     fn take(&mut self, spoken: &Spoken, transcript: Transcript) {
         self.failed = None;
@@ -434,21 +473,25 @@ impl Hearing {
         }
     }
 
-    fn tell(mut self, is_whole: bool) {
-        let has_words = self.segments.iter().any(|segment| segment.text != UNHEARD);
-        let text = match (has_words, is_whole && !self.is_anything_unheard) {
+    fn tell(self, End { is_whole, marks }: &End, is_masked: bool) {
+        let mut segments = marks::insert(self.segments, marks);
+        let has_words = segments.iter().any(|segment| segment.text != UNHEARD);
+        let text = match (has_words, *is_whole && !self.is_anything_unheard && !marks::has_gap(marks)) {
             (true, _) => {
                 if !is_whole {
-                    let end_ms = self.segments.last().map_or(0, |last| last.end_ms);
-                    self.segments.push(Segment { start_ms: end_ms, end_ms, text: UNHEARD.to_owned() });
+                    let end_ms = segments.last().map_or(0, |last| last.end_ms);
+                    segments.push(Segment { start_ms: end_ms, end_ms, text: UNHEARD.to_owned() });
                 }
-                CallText::Words { engine: self.engine, segments: self.segments }
+                if is_masked {
+                    mask_digits(&mut segments);
+                }
+                CallText::Words { engine: self.engine, segments }
             }
             (false, true) => CallText::NoSpeech { engine: self.engine },
             (false, false) => CallText::Unusable,
         };
         // Whoever does not want it any more has what it takes to do without.
-        let _ = self.reply.send(text);
+        let _ = self.reply.map(|reply| reply.to.send(text));
     }
 }
 
@@ -457,155 +500,5 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::VecDeque, fs, sync::Mutex as StdMutex};
-
-    use tokio::sync::Notify;
-
-    use super::*;
-    use crate::speech::{
-        audio::{duration, encode},
-        recognizer::Recognizing,
-    };
-
-    /// Far beyond what anything here takes; only a failing test ever waits so long.
-    const TOO_LONG: Duration = Duration::from_secs(60);
-
-    #[derive(Debug, Clone)]
-    enum Answer {
-        Text(String),
-        Fails,
-        Panics,
-        /// Once it is allowed to.
-        Waits(Arc<Notify>),
-    }
-
-    /// Answers as it is told, then with `more`; and notes how long each sound was.
-    #[derive(Debug, Clone, Default)]
-    struct Scripted {
-        answers: Arc<StdMutex<VecDeque<Answer>>>,
-        heard: Arc<StdMutex<Vec<Duration>>>,
-    }
-
-    impl Recognizer for Scripted {
-        fn name(&self) -> &str {
-            "scripted"
-        }
-
-        fn recognize(&self, question: Question) -> Recognizing<'_> {
-            let sound = question.sound;
-            self.heard.lock().unwrap().push(duration(sound.samples.len()));
-            let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Answer::Text("more".into()));
-            Box::pin(async move {
-                match answer {
-                    Answer::Text(text) => Ok(Transcript::without_times(&text, &sound, None)),
-                    Answer::Fails => Err(RecognizerError::Broken),
-                    Answer::Panics => panic!("as the script says"),
-                    Answer::Waits(allowed) => {
-                        allowed.notified().await;
-                        Ok(Transcript::without_times("at last", &sound, None))
-                    }
-                }
-            })
-        }
-    }
-
-    struct Office {
-        folder: tempfile::TempDir,
-        port: TranscriberPort,
-        view: watch::Receiver<EngineView>,
-        engine: Scripted,
-    }
-
-    impl Office {
-        fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let engine = Scripted::default();
-            engine.answers.lock().unwrap().extend(answers);
-            let made = engine.clone();
-            let make_engine: MakeEngine = Box::new(move || Ok(Box::new(made.clone())));
-            let options =
-                TranscriberOptions { make_engine, questions_max: 1, folder: folder.path().to_owned(), clock: Clock };
-            let (port, view, _task) = start(options);
-            Self { folder, port, view, engine }
-        }
-
-        fn spoken(&self, call: u128, pcm: &[i16]) -> CallSid {
-            let call_sid = CallSid::from_number(call);
-            fs::write(self.folder.path().join(format!("{call_sid}.1.ulaw")), encode(pcm)).unwrap();
-            call_sid
-        }
-
-        async fn text(&self, call_sid: CallSid) -> CallText {
-            let text = self.port.transcribe(call_sid, None).await;
-            tokio::time::timeout(TOO_LONG, text).await.expect("in time").expect("a text")
-        }
-    }
-
-    fn voice(seconds: u64) -> Vec<i16> {
-        tone(300.0, Duration::from_secs(seconds), 0.3)
-    }
-
-    fn silence(seconds: usize) -> Vec<i16> {
-        vec![0; 8_000 * seconds]
-    }
-
-    fn segment(start_ms: u64, end_ms: u64, text: &str) -> Segment {
-        Segment { start_ms, end_ms, text: text.to_owned() }
-    }
-
-    #[tokio::test]
-    async fn what_is_said_has_its_time_in_the_call() {
-        let this = Office::with([Answer::Text("hello".into()), Answer::Text("goodbye".into())]);
-        let call = this.spoken(1, &[silence(1), voice(2), silence(5), voice(1)].concat());
-        let segments = vec![segment(800, 3_480, "hello"), segment(7_800, 9_000, "goodbye")];
-        assert_eq!(this.text(call).await, CallText::Words { engine: "scripted".into(), segments });
-        assert_eq!(this.view.borrow().name.as_deref(), Some("scripted"));
-    }
-
-    #[tokio::test]
-    async fn silence_asks_nobody_and_a_call_without_audio_is_no_silence() {
-        let this = Office::with([]);
-        let silent = this.spoken(1, &silence(20));
-        assert_eq!(this.text(silent).await, CallText::NoSpeech { engine: "none".into() });
-        assert_eq!(this.text(CallSid::from_number(2)).await, CallText::Unusable);
-        assert!(this.engine.heard.lock().unwrap().is_empty());
-        let this = Office::with([Answer::Text(String::new())]);
-        let cough = this.spoken(3, &voice(1));
-        assert_eq!(this.text(cough).await, CallText::NoSpeech { engine: "scripted".into() });
-    }
-
-    #[tokio::test]
-    async fn an_engine_that_breaks_down_is_asked_the_same_again() {
-        let this = Office::with([Answer::Panics, Answer::Fails, Answer::Text("hello".into())]);
-        let call = this.spoken(1, &voice(2));
-        let segments = vec![segment(0, 2_000, "hello")];
-        assert_eq!(this.text(call).await, CallText::Words { engine: "scripted".into(), segments });
-        assert_eq!(*this.engine.heard.lock().unwrap(), [Duration::from_secs(2); 3]);
-        assert_eq!((this.view.borrow().silent_since, this.view.borrow().last_error.clone()), (None, None));
-    }
-
-    #[tokio::test]
-    async fn more_than_anybody_can_say_is_left_out_and_marked() {
-        let this = Office::with([Answer::Text("la ".repeat(1_000_000))]);
-        let call = this.spoken(1, &voice(2));
-        assert_eq!(this.text(call).await, CallText::Unusable, "there is nothing else");
-    }
-
-    #[tokio::test]
-    async fn whoever_does_not_want_a_text_any_more_is_not_worked_for() {
-        let allowed = Arc::new(Notify::new());
-        let this = Office::with([Answer::Waits(allowed.clone())]);
-        let calls = [1, 2, 3].map(|call| this.spoken(call, &voice(call as u64)));
-        let first = this.port.transcribe(calls[0], None).await;
-        drop(this.port.transcribe(calls[1], None).await);
-        let third = this.port.transcribe(calls[2], None).await;
-        allowed.notify_one();
-        for (text, said) in [(first, "at last"), (third, "more")] {
-            let text = tokio::time::timeout(TOO_LONG, text).await.unwrap().unwrap();
-            let CallText::Words { segments, .. } = text else { panic!("{text:?}") };
-            assert_eq!(segments[0].text, said);
-        }
-        assert_eq!(*this.engine.heard.lock().unwrap(), [1, 3].map(Duration::from_secs));
-    }
-}
+#[path = "transcriber_tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Which call's next utterance is asked for, and when: the engine's work, shared out. Pure.
 //!
-//! - Calls are served in the order in which they came, some utterances at a time, so that a call of hours holds nobody up.
+//! - Calls that go on come before those that are over, and take turns, an utterance each: so text comes while people speak.
+//! - The others are served in the order in which they came, some utterances at a time, so that a call of hours holds nobody
+//!   up.
 //! - An engine that fails is left alone by its [`Circuit`], and what was asked is asked again: nothing is lost by it. Whether
 //!   it is back is tried with a sound of our own, never with a caller's, which may be what brought it down.
 //! - What it fails at, or refuses, again and again while it answers others is asked ever more seldom, and in the end skipped,
@@ -16,7 +18,7 @@ use super::{
     recognizer::RecognizerError,
 };
 use crate::{
-    limits::{UTTERANCE_FAILURES_MAX, UTTERANCES_IN_A_ROW_MAX},
+    limits::{FOLLOW_EVERY, UTTERANCE_FAILURES_MAX, UTTERANCES_IN_A_ROW_MAX},
     twilio::sid::CallSid,
 };
 
@@ -26,8 +28,8 @@ const SUSPECT_PAUSE: Duration = Duration::from_secs(30);
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// Ask the engine for this call's next utterance; then [`Transcription::handle_answer`], `handle_failure`, or
-    /// `handle_finished` where it has none left.
+    /// Ask the engine for this call's next utterance; then [`Transcription::handle_answer`], `handle_failure`,
+    /// `handle_not_yet` where it has none by now, or `handle_finished` where it has none left.
     Ask(CallSid),
     /// Ask the engine for a harmless sound; then [`Transcription::handle_probed`].
     Probe,
@@ -55,6 +57,10 @@ pub struct Transcription {
 struct Job {
     call_sid: CallSid,
     is_out: bool,
+    /// The call is not over.
+    goes_on: bool,
+    /// When to look whether somebody has said something more.
+    look_at: Option<Instant>,
     /// Utterances done in a row while others may have waited.
     in_a_row: u32,
     /// Its turn before its utterance failed, after which others are tried first.
@@ -82,20 +88,29 @@ impl Transcription {
         }
     }
 
-    /// A call is to be transcribed, from its begin. One that is known already goes on.
+    /// A call has begun, and is to be transcribed while it lasts.
+    pub fn handle_followed(&mut self, call_sid: CallSid, now: Instant) {
+        if self.job_of(call_sid).is_none() {
+            self.queue(Job::new(call_sid, true, self.answers));
+        }
+        self.ask(now);
+    }
+
+    /// A call that is over is to be transcribed. One that was followed goes on from where it is.
     pub fn handle_wanted(&mut self, call_sid: CallSid, now: Instant) {
-        if self.turn_of(call_sid).is_none() {
-            let answers_then = self.answers;
-            let job = Job {
-                call_sid,
-                is_out: false,
-                in_a_row: 0,
-                turn_before: None,
-                blame: 0,
-                answers_then,
-                not_before: None,
-            };
-            self.queue(job);
+        match self.job_of(call_sid) {
+            Some(job) => (job.goes_on, job.look_at) = (false, None),
+            None => self.queue(Job::new(call_sid, false, self.answers)),
+        }
+        self.ask(now);
+    }
+
+    /// The call has no whole utterance by now; the engine was not asked.
+    pub fn handle_not_yet(&mut self, call_sid: CallSid, now: Instant) {
+        if let Some((_, job)) = self.came_back(call_sid) {
+            // It may have ended meanwhile.
+            job.look_at = job.goes_on.then(|| now + FOLLOW_EVERY);
+            self.circuit.handle_withdrawal(now);
         }
         self.ask(now);
     }
@@ -106,7 +121,8 @@ impl Transcription {
         let Some((turn, job)) = self.came_back(call_sid) else { return };
         job.settled();
         job.in_a_row += 1;
-        if has_others && job.in_a_row >= UTTERANCES_IN_A_ROW_MAX {
+        let most = if job.goes_on { 1 } else { UTTERANCES_IN_A_ROW_MAX };
+        if has_others && job.in_a_row >= most {
             job.in_a_row = 0;
             self.queue_again(turn);
         }
@@ -188,7 +204,7 @@ impl Transcription {
         }
         let idle = self.jobs.values().filter(|job| !job.is_out);
         // One without a time of its own waits for the circuit alone.
-        let first = idle.map(|job| job.not_before).min()?;
+        let first = idle.map(|job| job.not_before.max(job.look_at)).min()?;
         match (first, self.circuit.poll_timeout()) {
             (Some(at), None) => Some((at, "an utterance is tried again")),
             (Some(at), Some((trial, why))) => Some((at.max(trial), why)),
@@ -216,8 +232,8 @@ impl Transcription {
         }
     }
 
-    fn turn_of(&self, call_sid: CallSid) -> Option<u64> {
-        self.jobs.iter().find(|(_, job)| job.call_sid == call_sid).map(|(turn, _)| *turn)
+    fn job_of(&mut self, call_sid: CallSid) -> Option<&mut Job> {
+        self.jobs.values_mut().find(|job| job.call_sid == call_sid)
     }
 
     fn came_back(&mut self, call_sid: CallSid) -> Option<(u64, &mut Job)> {
@@ -230,8 +246,10 @@ impl Transcription {
     /// Asks for as much as may be asked for now.
     fn ask(&mut self, now: Instant) {
         while self.out < self.questions_max {
-            let may_ask = |job: &&mut Job| !job.is_out && job.not_before.is_none_or(|at| at <= now);
-            let Some(job) = self.jobs.values_mut().find(may_ask) else { return };
+            let Some(job) = self.jobs.values_mut().filter(|job| job.may_be_asked(now)).min_by_key(|job| !job.goes_on)
+            else {
+                return;
+            };
             let is_trial = self.circuit.silent_since().is_some();
             if self.circuit.admit(now) != Admission::Ask {
                 return;
@@ -247,6 +265,24 @@ impl Transcription {
 }
 
 impl Job {
+    fn new(call_sid: CallSid, goes_on: bool, answers_then: u64) -> Self {
+        Self {
+            call_sid,
+            is_out: false,
+            goes_on,
+            look_at: None,
+            in_a_row: 0,
+            turn_before: None,
+            blame: 0,
+            answers_then,
+            not_before: None,
+        }
+    }
+
+    fn may_be_asked(&self, now: Instant) -> bool {
+        !self.is_out && self.not_before.max(self.look_at).is_none_or(|at| at <= now)
+    }
+
     /// Its next utterance begins with a clean sheet.
     fn settled(&mut self) {
         (self.turn_before, self.blame, self.not_before) = (None, 0, None);
@@ -449,5 +485,75 @@ mod tests {
         }
         assert!(asked <= UTTERANCE_FAILURES_MAX * CIRCUIT_FAILURES_MAX + 1, "{asked}");
         assert!(now - start < Duration::from_secs(3_600), "{:?}", now - start);
+    }
+
+    #[test]
+    fn calls_that_go_on_take_turns_an_utterance_each_and_come_before_those_that_are_over() {
+        let now = Instant::now();
+        let mut desk = desk_of(1, 1, now);
+        assert_eq!(drain(&mut desk), asks(&[1]), "there was no other");
+        (2..=4).for_each(|number| desk.handle_followed(call(number), now));
+        desk.handle_answer(call(1), now);
+        for _ in 0..3 {
+            for number in 2..=4 {
+                assert_eq!(drain(&mut desk), asks(&[number]));
+                desk.handle_answer(call(number), now);
+            }
+        }
+        assert_eq!(drain(&mut desk), asks(&[2]));
+        desk.handle_not_yet(call(2), now);
+        assert_eq!(drain(&mut desk), asks(&[3]), "who has said nothing does not hold up the others");
+        desk.handle_not_yet(call(3), now);
+        assert_eq!(drain(&mut desk), asks(&[4]));
+        desk.handle_not_yet(call(4), now);
+        assert_eq!(drain(&mut desk), asks(&[1]), "now there is time for what is over");
+        desk.handle_answer(call(1), now + FOLLOW_EVERY);
+        assert_eq!(drain(&mut desk), asks(&[2]));
+    }
+
+    #[test]
+    fn a_call_that_goes_on_is_looked_at_again_and_one_that_is_over_at_once() {
+        let now = Instant::now();
+        let mut desk = Transcription::new(1);
+        desk.handle_followed(call(1), now);
+        desk.handle_followed(call(1), now);
+        assert_eq!(drain(&mut desk), asks(&[1]));
+        desk.handle_not_yet(call(1), now);
+        assert_eq!(desk.poll_timeout().unwrap().0, now + FOLLOW_EVERY);
+        desk.handle_timeout(now + FOLLOW_EVERY / 2);
+        assert_eq!(drain(&mut desk), []);
+        desk.handle_timeout(now + FOLLOW_EVERY);
+        assert_eq!(drain(&mut desk), asks(&[1]));
+        // It ends while its file is looked into.
+        desk.handle_wanted(call(1), now + FOLLOW_EVERY);
+        desk.handle_not_yet(call(1), now + FOLLOW_EVERY);
+        assert_eq!(drain(&mut desk), asks(&[1]));
+        desk.handle_finished(call(1), now + FOLLOW_EVERY);
+        assert_eq!((drain(&mut desk), desk.poll_timeout()), (vec![], None));
+        // And while it waits for the next look.
+        desk.handle_followed(call(2), now);
+        drain(&mut desk);
+        desk.handle_not_yet(call(2), now);
+        desk.handle_wanted(call(2), now);
+        assert_eq!(drain(&mut desk), asks(&[2]));
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_is_no_answer_of_an_engine_that_is_away() {
+        let now = Instant::now();
+        let mut desk = Transcription::new(1);
+        desk.handle_followed(call(1), now);
+        for _ in 0..CIRCUIT_FAILURES_MAX {
+            assert_eq!(drain(&mut desk), asks(&[1]));
+            desk.handle_failure(call(1), &RecognizerError::Broken, now);
+        }
+        assert_eq!((drain(&mut desk), desk.silent_since()), (vec![], Some(now)));
+        let (at, _) = desk.poll_timeout().unwrap();
+        desk.handle_timeout(at);
+        assert_eq!(drain(&mut desk), [Output::Probe]);
+        desk.handle_probed(Ok(()), at);
+        assert_eq!(drain(&mut desk), asks(&[1]), "what it failed at is asked again");
+        desk.handle_not_yet(call(1), at);
+        assert_eq!(desk.silent_since(), None);
     }
 }

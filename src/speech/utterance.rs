@@ -3,6 +3,8 @@
 //! An utterance ends at a pause, at [`UTTERANCE_MAX`], or at the end of the sound. A question costs an engine nearly the
 //! same however short it is, and words without their neighbours are misheard: so short ones are taken together unless the
 //! pause between them is long. One that is too long is cut where it is quietest.
+//!
+//! It keeps nothing of the sound, only where in it what was: a call that is followed while it lasts costs no memory.
 
 use std::time::Duration;
 
@@ -13,36 +15,21 @@ use super::{
 use crate::limits::UTTERANCE_MAX;
 
 /// What comes before a voice is noticed belongs to it: the breath of a word.
-const LEAD: usize = samples(Duration::from_millis(240));
+const LEAD: u64 = samples(Duration::from_millis(240));
 /// And so much after it.
-const TRAIL: usize = samples(Duration::from_millis(200));
+const TRAIL: u64 = samples(Duration::from_millis(200));
 /// This pause ends an utterance,
-const PAUSE: usize = samples(Duration::from_millis(700));
+const PAUSE: u64 = samples(Duration::from_millis(700));
 /// once it is so long;
-const LONG: usize = samples(Duration::from_secs(14));
+const LONG: u64 = samples(Duration::from_secs(14));
 /// before, it takes this one.
-const LONG_PAUSE: usize = samples(Duration::from_secs(3));
+const LONG_PAUSE: u64 = samples(Duration::from_secs(3));
 /// One that is too long is cut in its last so many samples.
-const CUT_WITHIN: usize = samples(Duration::from_secs(6));
-const MOST: usize = samples(UTTERANCE_MAX);
+const CUT_WITHIN: u64 = samples(Duration::from_secs(6));
+const MOST: u64 = samples(UTTERANCE_MAX);
 
-const fn samples(length: Duration) -> usize {
-    (length.as_millis() as usize * SAMPLE_RATE_HZ as usize) / 1_000
-}
-
-/// Where in a sound the next utterance is looked for, and what is known of the line by then.
-#[derive(Debug, Clone, Default)]
-pub struct Place {
-    /// In samples from the begin of the sound.
-    pub at: u64,
-    activity: VoiceActivity,
-}
-
-impl Place {
-    /// The begin of a sound.
-    pub fn begin() -> Self {
-        Self::default()
-    }
+const fn samples(length: Duration) -> u64 {
+    (length.as_millis() as u64 * SAMPLE_RATE_HZ as u64) / 1_000
 }
 
 /// A piece of sound with a voice in it.
@@ -50,82 +37,89 @@ impl Place {
 pub struct Utterance {
     /// When it begins, in samples from the begin of the sound.
     pub begin: u64,
-    /// 8,000 a second.
-    pub pcm: Vec<i16>,
-    /// Where the next one is looked for.
-    pub then: Place,
+    /// When it ends; at most [`UTTERANCE_MAX`] later.
+    pub end: u64,
+    /// Looks for the next one.
+    pub then: Cutter,
 }
 
 /// Looks for one utterance, frame by frame.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cutter {
     activity: VoiceActivity,
-    /// How much was heard, in samples from the begin of the sound.
+    /// Where it began to look, in samples from the begin of the sound,
+    from: u64,
+    /// and how far it has heard it.
     heard: u64,
-    /// The last of what was heard: the lead, and from the first voice on all of it.
-    pcm: Vec<i16>,
-    has_voice: bool,
-    /// Since the voice was heard last.
-    pause: usize,
-    /// Where it is quietest within the last part: how much is before it.
-    quietest: Option<(Level, usize, VoiceActivity)>,
+    voice: Option<Voice>,
+}
+
+/// A voice was heard.
+#[derive(Debug, Clone)]
+struct Voice {
+    /// Its lead included.
+    begin: u64,
+    /// Since it was heard last.
+    pause: u64,
+    /// Where it is quietest within the last part, and what is known of the line by then.
+    quietest: Option<(Level, u64, VoiceActivity)>,
 }
 
 impl Cutter {
-    /// From this place on.
-    pub fn new(place: &Place) -> Self {
-        Self {
-            activity: place.activity.clone(),
-            heard: place.at,
-            pcm: Vec::new(),
-            has_voice: false,
-            pause: 0,
-            quietest: None,
-        }
+    /// From the begin of a sound.
+    pub fn new() -> Self {
+        Self::at(0, VoiceActivity::new())
+    }
+
+    fn at(from: u64, activity: VoiceActivity) -> Self {
+        Self { activity, from, heard: from, voice: None }
+    }
+
+    /// Where in the sound the frame is that it wants next, in samples.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// The next [`FRAME_SAMPLES`], or fewer at the end of the sound. `Some`: this was the utterance's last.
     pub fn handle_frame(&mut self, pcm: &[i16]) -> Option<Utterance> {
-        let sound = measure(pcm);
+        let (sound, length) = (measure(pcm), pcm.len() as u64);
         let is_speaking = self.activity.handle_frame(sound, duration(pcm.len()));
-        self.heard += pcm.len() as u64;
-        self.pcm.extend_from_slice(pcm);
-        if !self.has_voice && !is_speaking {
-            let surplus = self.pcm.len().saturating_sub(LEAD);
-            self.pcm.drain(..surplus);
+        let frame_begin = self.heard;
+        self.heard += length;
+        if self.voice.is_none() && !is_speaking {
             return None;
         }
-        self.has_voice = true;
-        self.pause = if is_speaking { 0 } else { self.pause + pcm.len() };
-        let enough = if self.pcm.len() - self.pause >= LONG { PAUSE } else { LONG_PAUSE };
-        if self.pause >= enough {
+        let begin = frame_begin.saturating_sub(LEAD).max(self.from);
+        let voice = self.voice.get_or_insert(Voice { begin, pause: 0, quietest: None });
+        voice.pause = if is_speaking { 0 } else { voice.pause + length };
+        let so_far = self.heard - voice.begin;
+        let enough = if so_far - voice.pause >= LONG { PAUSE } else { LONG_PAUSE };
+        if voice.pause >= enough {
             return self.finish();
         }
-        if self.pcm.len() + CUT_WITHIN > MOST && self.quietest.as_ref().is_none_or(|(level, ..)| sound.level <= *level)
-        {
-            self.quietest = Some((sound.level, self.pcm.len(), self.activity.clone()));
+        if so_far + CUT_WITHIN > MOST && voice.quietest.as_ref().is_none_or(|(level, ..)| sound.level <= *level) {
+            voice.quietest = Some((sound.level, self.heard, self.activity.clone()));
         }
-        if self.pcm.len() + FRAME_SAMPLES > MOST { self.cut() } else { None }
+        if so_far + FRAME_SAMPLES as u64 > MOST { self.cut() } else { None }
     }
 
     /// The sound is over. `None`: nobody has spoken since the last utterance.
     pub fn finish(&mut self) -> Option<Utterance> {
-        if !self.has_voice {
-            return None;
-        }
-        let begin = self.heard - self.pcm.len() as u64;
-        let surplus = self.pause.saturating_sub(TRAIL);
-        let mut pcm = std::mem::take(&mut self.pcm);
-        pcm.truncate(pcm.len() - surplus);
-        Some(Utterance { begin, pcm, then: Place { at: self.heard, activity: self.activity.clone() } })
+        let Voice { begin, pause, .. } = self.voice.take()?;
+        let end = self.heard - pause.saturating_sub(TRAIL);
+        Some(Utterance { begin, end, then: Self::at(self.heard, self.activity.clone()) })
     }
 
     fn cut(&mut self) -> Option<Utterance> {
-        let Some((_, length, activity)) = self.quietest.take() else { return self.finish() };
-        let begin = self.heard - self.pcm.len() as u64;
-        let mut pcm = std::mem::take(&mut self.pcm);
-        pcm.truncate(length);
-        Some(Utterance { begin, pcm, then: Place { at: begin + length as u64, activity } })
+        let Some((_, end, activity)) = self.voice.as_mut()?.quietest.take() else { return self.finish() };
+        let Voice { begin, .. } = self.voice.take()?;
+        Some(Utterance { begin, end, then: Self::at(end, activity) })
+    }
+}
+
+impl Default for Cutter {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -146,22 +140,19 @@ mod tests {
 
     /// All utterances of a sound, as tenths of a second from where to where.
     fn cut(sound: &[i16]) -> Vec<(u64, u64)> {
-        let mut place = Place::begin();
+        let (mut cutter, mut heard) = (Cutter::new(), 0);
         let mut found = Vec::new();
-        while let Some(utterance) = next(sound, &place) {
-            assert!(utterance.then.at > place.at, "it goes forward");
-            assert!(utterance.pcm.len() <= MOST);
-            let end = utterance.begin + utterance.pcm.len() as u64;
-            assert_eq!(utterance.pcm, sound[utterance.begin as usize..end as usize], "the sound as it is");
-            found.push((utterance.begin / 800, end / 800));
-            place = utterance.then;
+        while let Some(Utterance { begin, end, then }) = next(sound, cutter) {
+            assert!(then.heard() > heard, "it goes forward");
+            assert!(begin < end && end <= then.heard() && end - begin <= MOST, "{begin} to {end}");
+            found.push((begin / 800, end / 800));
+            (heard, cutter) = (then.heard(), then);
         }
         found
     }
 
-    fn next(sound: &[i16], place: &Place) -> Option<Utterance> {
-        let mut cutter = Cutter::new(place);
-        sound[place.at as usize..]
+    fn next(sound: &[i16], mut cutter: Cutter) -> Option<Utterance> {
+        sound[cutter.heard() as usize..]
             .chunks(FRAME_SAMPLES)
             .find_map(|frame| cutter.handle_frame(frame))
             .or_else(|| cutter.finish())

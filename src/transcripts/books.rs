@@ -72,8 +72,9 @@ pub enum Output {
     Fetch { call_sid: CallSid, recording_sid: RecordingSid, stream_sid: Option<StreamSid> },
     /// Ask Twilio for the call's recordings; then [`Books::handle_listed`].
     List { call_sid: CallSid },
-    /// Have the call's audio transcribed, that recording of it too; then [`Books::handle_heard`].
-    Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid> },
+    /// Have the call's audio transcribed, that recording of it too; then [`Books::handle_heard`], at `until` with what there
+    /// is by then.
+    Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid>, until: Instant },
     /// Twilio does not give this recording, and its record goes on without; whoever looks for recordings is told.
     Missing { call_sid: CallSid, recording_sid: RecordingSid },
 }
@@ -358,7 +359,9 @@ impl Books {
         while let Some(output) = self.texts.as_mut().and_then(Texts::poll_output) {
             self.outputs.push_back(match output {
                 texts::Output::Finalize(record) => Output::Write { writing: Writing::Final(record), asker: None },
-                texts::Output::Transcribe { call_sid, recording_sid } => Output::Transcribe { call_sid, recording_sid },
+                texts::Output::Transcribe { call_sid, recording_sid, until } => {
+                    Output::Transcribe { call_sid, recording_sid, until }
+                }
             });
         }
     }
@@ -423,6 +426,7 @@ mod tests {
     use super::*;
     use crate::{
         calls::FallbackReason,
+        limits::TEXT_GRACE,
         transcripts::record::{
             Segment, Words,
             samples::{ended_call, record, record_of},
@@ -558,8 +562,14 @@ mod tests {
     }
 
     fn hearing(now: Instant, drafts: Vec<Stored>, wall: Timestamp) -> Books {
-        let options = TextOptions { wait: Duration::from_secs(3_600), engine: "openai".into() };
+        let options = TextOptions { wait: HOUR, engine: "openai".into() };
         Books::with_texts(Some(options), None, drafts, Vec::new(), wall, now)
+    }
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn transcribe(call_sid: CallSid, recording_sid: Option<RecordingSid>, until: Instant) -> Output {
+        Output::Transcribe { call_sid, recording_sid, until }
     }
 
     fn heard() -> Heard {
@@ -577,7 +587,7 @@ mod tests {
         books.handle_written(Writing::Draft(draft.clone()), Written::Already, now);
         assert_eq!(drain(&mut books), [], "whose end is told again is asked about once");
         books.handle_written(Writing::Draft(draft), Written::NotYet, now);
-        assert_eq!(drain(&mut books), [Output::Transcribe { call_sid: call.call_sid, recording_sid: None }]);
+        assert_eq!(drain(&mut books), [transcribe(call.call_sid, None, now + HOUR)]);
         assert_eq!(books.awaiting_text(), (1, Some(call.ended_at)));
         books.handle_heard(call.call_sid, heard());
         let last = Box::new(call.clone().with_text(Some(heard())));
@@ -607,7 +617,7 @@ mod tests {
         drain(&mut books);
         books.handle_fetched(draft.call_sid, recording_sid, Fetched::Saved { silent: false }, now);
         let call_sid = draft.call_sid;
-        assert_eq!(drain(&mut books), [Output::Transcribe { call_sid, recording_sid: Some(recording_sid) }]);
+        assert_eq!(drain(&mut books), [transcribe(call_sid, Some(recording_sid), now + HOUR)]);
         books.handle_heard(call_sid, heard());
         let outputs = drain(&mut books);
         let [Output::Write { writing: Writing::Final(last), .. }] = outputs.as_slice() else { panic!("{outputs:?}") };
@@ -624,11 +634,8 @@ mod tests {
         let wall = spoken.ended_at + Duration::from_secs(1_800);
         let mut books = hearing(now, drafts(), wall);
         let ask = Output::List { call_sid: recorded.call_sid };
-        assert_eq!(
-            drain(&mut books),
-            [ask.clone(), Output::Transcribe { call_sid: spoken.call_sid, recording_sid: None }]
-        );
-        books.handle_timeout(now + Duration::from_secs(1_800));
+        assert_eq!(drain(&mut books), [ask.clone(), transcribe(spoken.call_sid, None, now + HOUR / 2)]);
+        books.handle_timeout(now + HOUR / 2 + TEXT_GRACE);
         let last = Box::new(record(1));
         assert_eq!(drain(&mut books), [write(Writing::Final(last.clone()), None)], "an hour after its end");
         // The engine was taken out of the configuration.

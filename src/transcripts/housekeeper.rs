@@ -27,7 +27,7 @@ use super::{
     notes,
     record::Outcome,
     recordings,
-    shelf::{self, Shelved, Standing, Verdict},
+    shelf::{self, Shelved, Standing, Text, Verdict},
     store::Known,
     stored::{State, Stored},
     writer::StorePort,
@@ -357,7 +357,7 @@ impl Running {
             let Ok(Ok(known)) = self.parts.store.find(some.to_vec()).await.await else { break };
             standings.extend(some.iter().copied().zip(known.iter().map(|known| self.shelf_standing(known))));
         }
-        let is_done = |(_, standing): &(&CallSid, &Standing)| matches!(standing, Standing::Done { .. });
+        let is_done = |(_, standing): &(&CallSid, &Standing)| matches!(standing, Standing::Done(_));
         self.done.extend(standings.iter().filter(is_done).map(|(call_sid, standing)| (*call_sid, *standing)));
         let shelve = |file: FoundFile| {
             let FoundFile { name, bytes, age, grows } = file;
@@ -367,8 +367,8 @@ impl Running {
                 Some(named) => match standings.get(&named.call_sid) {
                     None => Standing::Live,
                     // The record's text is not this one's.
-                    Some(Standing::Done { .. }) if named.is_late => Standing::Done { has_text: false },
-                    Some(Standing::Unsynced { .. }) if named.is_late => Standing::Unsynced { has_text: false },
+                    Some(Standing::Done(_)) if named.is_late => Standing::Done(Text::None),
+                    Some(Standing::Unsynced(_)) if named.is_late => Standing::Unsynced(Text::None),
                     Some(standing) => *standing,
                 },
             };
@@ -384,13 +384,15 @@ impl Running {
             // It may be unsynced: so its audio stays while the entry does.
             Known::Unfindable => Standing::Waiting,
             Known::Record(stored) => {
-                let has_text = stored.record.outcome != Outcome::Untranscribed;
+                let text = match stored.record.outcome {
+                    Outcome::NoSpeech if !stored.record.names_engine() => Text::Silence,
+                    Outcome::Transcribed | Outcome::NoSpeech => Text::Heard,
+                    Outcome::Untranscribed => Text::None,
+                };
                 match stored.state {
                     State::AwaitingRecording => Standing::Waiting,
-                    State::Unsynced | State::Parked { .. } if self.parts.has_upstream => {
-                        Standing::Unsynced { has_text }
-                    }
-                    State::Unsynced | State::Parked { .. } | State::Synced { .. } => Standing::Done { has_text },
+                    State::Unsynced | State::Parked { .. } if self.parts.has_upstream => Standing::Unsynced(text),
+                    State::Unsynced | State::Parked { .. } | State::Synced { .. } => Standing::Done(text),
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The keeper's port: ended calls and announcements go in, and it is known when a record is safe.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio::{
@@ -65,6 +65,8 @@ pub struct TextWanted {
     pub call_sid: CallSid,
     /// Its recording, which is on the disk too, if it is.
     pub recording_sid: Option<RecordingSid>,
+    /// What there is of its text by then is the answer.
+    pub until: Instant,
     pub reply: oneshot::Sender<Heard>,
 }
 

@@ -393,7 +393,9 @@ impl KeeperLoop {
                     self.fetch(call_sid, recording_sid, stream_sid);
                 }
                 Output::List { call_sid } => self.list(call_sid),
-                Output::Transcribe { call_sid, recording_sid } => self.transcribe(call_sid, recording_sid),
+                Output::Transcribe { call_sid, recording_sid, until } => {
+                    self.transcribe(call_sid, recording_sid, until);
+                }
                 Output::Missing { call_sid, recording_sid } => self.house.tell_missing(call_sid, recording_sid),
             }
         }
@@ -442,11 +444,11 @@ impl KeeperLoop {
     }
 
     /// A text is worth no delay of the stop: the next run asks for it again.
-    fn transcribe(&mut self, call_sid: CallSid, recording_sid: Option<RecordingSid>) {
+    fn transcribe(&mut self, call_sid: CallSid, recording_sid: Option<RecordingSid>, until: Instant) {
         let Some(texts) = &self.options.texts else { return };
         let (reply, heard) = oneshot::channel();
         // A queue that is full drops it, and with it the reply.
-        let _ = texts.wanted.try_send(TextWanted { call_sid, recording_sid, reply });
+        let _ = texts.wanted.try_send(TextWanted { call_sid, recording_sid, until, reply });
         self.work.spawn(async move { Work::Heard { call_sid, heard: heard.await.ok() } });
     }
 

@@ -251,6 +251,11 @@ impl Record {
 
     /// Whether this, a draft, waits for its text alone.
     pub fn awaits_text(&self) -> bool {
+        self.names_engine()
+    }
+
+    /// Whether an engine wrote its text, or heard that there is none.
+    pub fn names_engine(&self) -> bool {
         self.engine != NO_ENGINE
     }
 

@@ -4,7 +4,8 @@
 //! | the call | its audio |
 //! | --- | --- |
 //! | lives, waits for its recording, or is unsynced and without text | stays: it is the only copy |
-//! | has its text (or nothing was said) | goes at once, or after `keep`; earlier where `max_bytes` is reached, the oldest first |
+//! | has its text, or an engine heard nobody | goes at once, or after `keep`; earlier where `max_bytes` is reached, the oldest first |
+//! | is silent by the level of its sound alone | stays for `keep` and `max_age`, for somebody may speak very quietly; where `max_bytes` is reached it goes after those that have their text |
 //! | is synced without text | stays for `keep` and `max_age`: without an engine that is all there will be |
 //! | is not known | stays for `max_age` |
 //!
@@ -43,11 +44,21 @@ pub enum Standing {
     /// A draft: it waits for its recording or its text.
     Waiting,
     /// Final, and not acknowledged, though there is an upstream.
-    Unsynced { has_text: bool },
+    Unsynced(Text),
     /// Final, and nothing more is to happen to it.
-    Done { has_text: bool },
+    Done(Text),
     /// No record tells of this file.
     Unknown,
+}
+
+/// What a final record has of a file's sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Text {
+    /// All of it: the words, or that an engine heard none.
+    Heard,
+    /// Nobody speaks, by the level of the sound alone.
+    Silence,
+    None,
 }
 
 /// What is to be done about them.
@@ -78,7 +89,8 @@ pub fn judge(rules: &Audio, files: &[Shelved], free_bytes: u64) -> Verdict {
     // Some room is made, not only what is missing: else every chunk would cost a look.
     let aim = rules.max_bytes - rules.max_bytes / 64;
     if verdict.bytes > aim {
-        for file in kept.into_iter().filter(|file| has_text(file.standing)) {
+        let of = |text| kept.iter().filter(move |file| file.standing.text() == Some(text));
+        for file in of(Text::Heard).chain(of(Text::Silence)) {
             if verdict.bytes <= aim {
                 break;
             }
@@ -90,8 +102,14 @@ pub fn judge(rules: &Audio, files: &[Shelved], free_bytes: u64) -> Verdict {
     verdict
 }
 
-fn has_text(standing: Standing) -> bool {
-    matches!(standing, Standing::Unsynced { has_text: true } | Standing::Done { has_text: true })
+impl Standing {
+    /// What its final record has of it; `None`: there is no such record.
+    fn text(self) -> Option<Text> {
+        match self {
+            Self::Unsynced(text) | Self::Done(text) => Some(text),
+            Self::Live | Self::Waiting | Self::Unknown => None,
+        }
+    }
 }
 
 /// Whether its time is over, however much room there is.
@@ -99,11 +117,11 @@ fn is_over(rules: &Audio, file: &Shelved) -> bool {
     let is_older_than = |longest: Duration| file.age.is_some_and(|age| age > longest);
     match file.standing {
         // The only copy.
-        Standing::Live | Standing::Waiting | Standing::Unsynced { has_text: false } => false,
+        Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None) => false,
         Standing::Unknown => is_older_than(rules.max_age),
-        Standing::Unsynced { has_text: true } | Standing::Done { .. } => match rules.keep {
+        Standing::Unsynced(text) | Standing::Done(text) => match rules.keep {
             KeepAudio::Never => true,
-            KeepAudio::UntilTranscribed => has_text(file.standing) || is_older_than(rules.max_age),
+            KeepAudio::UntilTranscribed => text == Text::Heard || is_older_than(rules.max_age),
             KeepAudio::For(longest) => is_older_than(longest.min(rules.max_age)),
         },
     }
@@ -157,13 +175,15 @@ mod tests {
         Shelved { name: name.into(), bytes: 1_000, age: days.map(|days| days * DAY), standing }
     }
 
-    const ALL: [Standing; 7] = [
+    const ALL: [Standing; 9] = [
         Standing::Live,
         Standing::Waiting,
-        Standing::Unsynced { has_text: false },
-        Standing::Unsynced { has_text: true },
-        Standing::Done { has_text: false },
-        Standing::Done { has_text: true },
+        Standing::Unsynced(Text::None),
+        Standing::Unsynced(Text::Silence),
+        Standing::Unsynced(Text::Heard),
+        Standing::Done(Text::None),
+        Standing::Done(Text::Silence),
+        Standing::Done(Text::Heard),
         Standing::Unknown,
     ];
 
@@ -172,16 +192,16 @@ mod tests {
         use KeepAudio::{For, Never, UntilTranscribed};
         // A letter a standing, in the order of `ALL`: goes, or stays.
         for (keep, days, expected) in [
-            (UntilTranscribed, Some(1), "sssgsgs"),
-            (UntilTranscribed, Some(31), "sssgggg"),
-            (UntilTranscribed, None, "sssgsgs"),
-            (Never, Some(1), "sssgggs"),
-            (Never, None, "sssgggs"),
-            (For(7 * DAY), Some(6), "sssssss"),
-            (For(7 * DAY), Some(8), "sssgggs"),
-            (For(7 * DAY), Some(31), "sssgggg"),
-            (For(7 * DAY), None, "sssssss"),
-            (For(90 * DAY), Some(31), "sssgggg"),
+            (UntilTranscribed, Some(1), "ssssgssgs"),
+            (UntilTranscribed, Some(31), "sssgggggg"),
+            (UntilTranscribed, None, "ssssgssgs"),
+            (Never, Some(1), "sssgggggs"),
+            (Never, None, "sssgggggs"),
+            (For(7 * DAY), Some(6), "sssssssss"),
+            (For(7 * DAY), Some(8), "sssgggggs"),
+            (For(7 * DAY), Some(31), "sssgggggg"),
+            (For(7 * DAY), None, "sssssssss"),
+            (For(90 * DAY), Some(31), "sssgggggg"),
         ] {
             let gone: String = ALL
                 .iter()
@@ -197,8 +217,8 @@ mod tests {
     #[test]
     fn where_there_is_no_room_the_oldest_transcribed_goes_first_and_then_none_is_left() {
         let rules = Audio { max_bytes: 3_000, ..rules(KeepAudio::For(7 * DAY)) };
-        let text = Standing::Done { has_text: true };
-        let only_copy = Standing::Unsynced { has_text: false };
+        let text = Standing::Done(Text::Heard);
+        let only_copy = Standing::Unsynced(Text::None);
         let files = [
             file("young", Some(1), text),
             file("old", Some(3), text),
@@ -210,6 +230,14 @@ mod tests {
             (verdict.delete, verdict.bytes, verdict.room_bytes),
             (vec!["old".into(), "young".into()], 2_000, 1_000)
         );
+        let files = [
+            file("old silence", Some(5), Standing::Done(Text::Silence)),
+            file("silence", Some(4), Standing::Unsynced(Text::Silence)),
+            file("text", Some(1), text),
+            file("only", Some(6), only_copy),
+        ];
+        let verdict = judge(&rules, &files, u64::MAX);
+        assert_eq!(verdict.delete, ["text", "old silence"]);
         let files = [0, 1, 2, 3].map(|number| file(&number.to_string(), Some(9), only_copy));
         let verdict = judge(&rules, &files, u64::MAX);
         assert_eq!((verdict.delete.len(), verdict.bytes, verdict.is_full()), (0, 4_000, true));
@@ -259,7 +287,7 @@ mod tests {
             ],
             max_bytes in 0_u64..20_000,
             free in 0_u64..20_000,
-            files in proptest::collection::vec((0_usize..7, proptest::option::of(0_u32..100), 0_u64..2_000), 0..20),
+            files in proptest::collection::vec((0_usize..ALL.len(), proptest::option::of(0_u32..100), 0_u64..2_000), 0..20),
         ) {
             let rules = Audio { max_bytes, ..rules(keep) };
             let files: Vec<Shelved> = files
@@ -271,7 +299,7 @@ mod tests {
                 .collect();
             let verdict = judge(&rules, &files, free);
             for file in &files {
-                if matches!(file.standing, Standing::Live | Standing::Waiting | Standing::Unsynced { has_text: false }) {
+                if matches!(file.standing, Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None)) {
                     prop_assert!(!verdict.delete.contains(&file.name));
                 }
             }
@@ -279,7 +307,8 @@ mod tests {
             prop_assert_eq!(left, verdict.bytes);
             prop_assert!(verdict.room_bytes <= free && verdict.room_bytes <= max_bytes);
             // What is still too much is nothing that may go.
-            let may_go = |file: &Shelved| has_text(file.standing) && !verdict.delete.contains(&file.name);
+            let has_text = |file: &Shelved| file.standing.text().is_some_and(|text| text != Text::None);
+            let may_go = |file: &Shelved| has_text(file) && !verdict.delete.contains(&file.name);
             prop_assert!(verdict.bytes <= max_bytes || !files.iter().any(may_go));
         }
     }

@@ -1,7 +1,7 @@
 //! Ended calls whose record waits for its text: whose is asked for, and when the wait is over. Pure.
 //!
 //! - a record is asked about once, when its wait begins; who answers may take as long as it likes;
-//! - it becomes final with the text, or at the end of `[speech] wait` without, and once in either case;
+//! - it becomes final with the text, or at the end of `[speech] wait` with what there is of it, and once in either case;
 //! - it holds up no other; when more wait than may, the oldest becomes final without.
 
 use std::{
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::record::{Heard, Record};
 use crate::{
-    limits::{AWAITING_TEXT_MAX, TEXT_WAIT_LEAST},
+    limits::{AWAITING_TEXT_MAX, TEXT_GRACE, TEXT_WAIT_LEAST},
     twilio::sid::{CallSid, RecordingSid},
 };
 
@@ -29,8 +29,8 @@ pub struct TextOptions {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Have the call's audio transcribed; then [`Texts::handle_heard`].
-    Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid> },
+    /// Have the call's audio transcribed; then [`Texts::handle_heard`], at `until` with what there is by then.
+    Transcribe { call_sid: CallSid, recording_sid: Option<RecordingSid>, until: Instant },
     /// The wait is over: keep this record as final.
     Finalize(Box<Record>),
 }
@@ -85,8 +85,9 @@ impl Texts {
             self.finalize(0, None);
         }
         let left = self.options.wait.saturating_sub(ago).max(TEXT_WAIT_LEAST.min(self.options.wait));
-        self.outputs.push_back(Output::Transcribe { call_sid, recording_sid: record.recording_sid });
-        self.waiting.push_back(Waiting { record, until: now + left });
+        let until = now + left;
+        self.outputs.push_back(Output::Transcribe { call_sid, recording_sid: record.recording_sid, until });
+        self.waiting.push_back(Waiting { record, until: until + TEXT_GRACE });
     }
 
     /// What the call's audio says. Of a call that waits no longer it is nobody's.
@@ -133,8 +134,8 @@ mod tests {
         std::iter::from_fn(|| texts.poll_output()).collect()
     }
 
-    fn asked(number: u128) -> Output {
-        Output::Transcribe { call_sid: record(number).call_sid, recording_sid: None }
+    fn asked(number: u128, until: Instant) -> Output {
+        Output::Transcribe { call_sid: record(number).call_sid, recording_sid: None, until }
     }
 
     fn hello() -> Heard {
@@ -152,7 +153,7 @@ mod tests {
         for number in [1, 2, 2, 1] {
             texts.handle_waiting(draft(number), Duration::ZERO, now);
         }
-        assert_eq!(drain(&mut texts), [asked(1), asked(2)]);
+        assert_eq!(drain(&mut texts), [1, 2].map(|number| asked(number, now + 24 * HOUR)));
         for _ in 0..2 {
             texts.handle_heard(record(2).call_sid, hello());
         }
@@ -169,7 +170,7 @@ mod tests {
         texts.handle_waiting(draft(2), Duration::ZERO, now);
         drain(&mut texts);
         let (until, _) = texts.poll_timeout().unwrap();
-        assert_eq!(until, now + 23 * HOUR);
+        assert_eq!(until, now + 23 * HOUR + TEXT_GRACE);
         texts.handle_timeout(until - Duration::from_millis(1));
         assert_eq!(drain(&mut texts), []);
         texts.handle_timeout(until);
@@ -182,10 +183,10 @@ mod tests {
     fn a_box_that_was_off_for_longer_than_the_wait_still_asks_the_engine() {
         let (mut texts, now) = (texts(), Instant::now());
         texts.handle_waiting(draft(1), 100 * HOUR, now);
-        assert_eq!(texts.poll_timeout().unwrap().0, now + TEXT_WAIT_LEAST);
+        assert_eq!(drain(&mut texts), [asked(1, now + TEXT_WAIT_LEAST)]);
         let mut hasty = Texts::new(TextOptions { wait: Duration::from_secs(1), engine: "e".into() });
         hasty.handle_waiting(draft(1), HOUR, now);
-        assert_eq!(hasty.poll_timeout().unwrap().0, now + Duration::from_secs(1));
+        assert_eq!(drain(&mut hasty), [asked(1, now + Duration::from_secs(1))]);
     }
 
     #[test]

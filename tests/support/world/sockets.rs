@@ -154,7 +154,8 @@ impl World {
                     }
                 }
                 MediaOutput::CloseSocket { code, .. } => self.close_at_twilio(call_sid, socket, code),
-                MediaOutput::Report(_) => {}
+                // No file is written in this world.
+                MediaOutput::Mark(_) | MediaOutput::Report(_) => {}
             }
         }
     }
