@@ -18,24 +18,17 @@ use tokio::{
     time::sleep_until,
 };
 
-pub use super::lazy_engine::MakeEngine;
 use super::{
     call_audio::{CallAudio, Cursor, End, Next, Spoken, ToCome},
+    hearing::{Hearing, Reply},
     lazy_engine::{LazyEngine, Silence},
-    marks::{self, UNHEARD},
-    mask::mask_digits,
+    marks::UNHEARD,
     open_streams::OpenStreams,
     recognizer::{Recognizer, Segment, Transcript},
     transcription::{Output, Transcription},
 };
-use crate::{
-    limits::{AWAITING_TEXT_MAX, FOLLOWED_KEPT, UTTERANCE_TEXT_BYTES_MAX},
-    system::clock::Clock,
-    twilio::sid::CallSid,
-};
-
-/// As the engine's name: none was needed.
-const NOBODY: &str = "none";
+pub use super::{hearing::CallText, lazy_engine::MakeEngine};
+use crate::{limits::AWAITING_TEXT_MAX, system::clock::Clock, twilio::sid::CallSid};
 
 /// What it works with.
 pub struct TranscriberOptions {
@@ -55,17 +48,6 @@ impl fmt::Debug for TranscriberOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TranscriberOptions").field("folder", &self.folder).finish_non_exhaustive()
     }
-}
-
-/// What a call's audio says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallText {
-    /// Times are from the begin of the call's audio. `engine`: who wrote it down.
-    Words { engine: String, segments: Vec<Segment> },
-    /// All of it could be read, and nobody says anything. `engine`: who says so; `none` if the sound alone did.
-    NoSpeech { engine: String },
-    /// There is no audio, or none that the engine takes.
-    Unusable,
 }
 
 /// How the engine does.
@@ -128,27 +110,6 @@ pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<E
         view,
     };
     (TranscriberPort { wanted }, seen, tokio::spawn(transcriber.run(receiver)))
-}
-
-/// A call that is being transcribed.
-struct Hearing {
-    audio: CallAudio,
-    /// Where its next utterance is.
-    cursor: Cursor,
-    /// The utterance that was asked for last and has no text: what stands for it if it is skipped, and what is behind it.
-    failed: Option<(Segment, Cursor)>,
-    segments: Vec<Segment>,
-    is_anything_unheard: bool,
-    engine: String,
-    /// Who waits for the text, and for how long; `None`: the call goes on, as far as is known.
-    reply: Option<Reply>,
-    /// Since when none of its streams is being written, while it goes on.
-    quiet_since: Option<Instant>,
-}
-
-struct Reply {
-    to: oneshot::Sender<CallText>,
-    until: Instant,
 }
 
 /// What came of an [`Output::Ask`].
@@ -423,75 +384,6 @@ async fn hear(audio: CallAudio, cursor: Cursor, to_come: ToCome, engine: LazyEng
     match engine.recognize(spoken.sound.clone()).await {
         Ok((engine, transcript)) => Came::Text { engine, spoken, transcript },
         Err(silence) => Came::Nothing { spoken, silence },
-    }
-}
-
-impl Hearing {
-    fn new(audio: CallAudio, reply: Option<Reply>) -> Self {
-        Self {
-            audio,
-            cursor: Cursor::begin(),
-            failed: None,
-            segments: Vec::new(),
-            is_anything_unheard: false,
-            engine: NOBODY.to_owned(),
-            reply,
-            quiet_since: None,
-        }
-    }
-
-    /// Whether nobody waits for it any more.
-    fn is_given_up(&self) -> bool {
-        self.reply.as_ref().is_some_and(|reply| reply.to.is_closed())
-    }
-
-    /// Nothing more was said by now. Whether that has been so for long after its last stream, and nobody has asked for it.
-    fn is_forgotten(&mut self, to_come: ToCome, now: Instant) -> bool {
-        if self.reply.is_some() || to_come == ToCome::Sound {
-            self.quiet_since = None;
-            return false;
-        }
-        now - *self.quiet_since.get_or_insert(now) >= FOLLOWED_KEPT
-    }
-
-    /// An utterance's text, on the call's scale of time. What nobody can say in that time is left out.
-    fn take(&mut self, spoken: &Spoken, transcript: Transcript) {
-        self.failed = None;
-        let mut bytes = 0;
-        for mut segment in transcript.segments {
-            bytes += segment.text.len();
-            if bytes > UTTERANCE_TEXT_BYTES_MAX {
-                segment.text = UNHEARD.to_owned();
-                self.is_anything_unheard = true;
-            }
-            segment.start_ms += spoken.begin_ms;
-            segment.end_ms += spoken.begin_ms;
-            self.segments.push(segment);
-            if bytes > UTTERANCE_TEXT_BYTES_MAX {
-                break;
-            }
-        }
-    }
-
-    fn tell(self, End { is_whole, marks }: &End, is_masked: bool) {
-        let mut segments = marks::insert(self.segments, marks);
-        let has_words = segments.iter().any(|segment| segment.text != UNHEARD);
-        let text = match (has_words, *is_whole && !self.is_anything_unheard && !marks::has_gap(marks)) {
-            (true, _) => {
-                if !is_whole {
-                    let end_ms = segments.last().map_or(0, |last| last.end_ms);
-                    segments.push(Segment { start_ms: end_ms, end_ms, text: UNHEARD.to_owned() });
-                }
-                if is_masked {
-                    mask_digits(&mut segments);
-                }
-                CallText::Words { engine: self.engine, segments }
-            }
-            (false, true) => CallText::NoSpeech { engine: self.engine },
-            (false, false) => CallText::Unusable,
-        };
-        // Whoever does not want it any more has what it takes to do without.
-        let _ = self.reply.map(|reply| reply.to.send(text));
     }
 }
 
