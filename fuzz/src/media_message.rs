@@ -16,6 +16,7 @@ use kolbox::{
         desk_port::SocketOrder,
         media_session::{MediaOptions, MediaOutput, MediaReport, MediaSession},
     },
+    speech::marks::Mark,
     twilio::{
         media_stream::{self, Inbound},
         media_stream_peer::parse_outbound,
@@ -39,7 +40,8 @@ static OPTIONS: LazyLock<Arc<MediaOptions>> = LazyLock::new(|| {
         tone: [0x55; 160].into(),
         goodbye: Some([0x2a; 400].into()),
     };
-    Arc::new(MediaOptions { account_sid: Some(AccountSid::from_number(0xaa)), conversation: Arc::new(conversation) })
+    let (account_sid, conversation) = (Some(AccountSid::from_number(0xaa)), Arc::new(conversation));
+    Arc::new(MediaOptions { account_sid, conversation, mask_keys: false })
 });
 
 pub fn run(data: &[u8]) {
@@ -162,6 +164,8 @@ impl Peer {
                     assert!(!self.socket_closed, "closed twice");
                     self.socket_closed = true;
                 }
+                MediaOutput::Mark(Mark::Key(key)) => assert!(self.accepted && "0123456789*#ABCD".contains(key)),
+                MediaOutput::Mark(Mark::Gap(length)) => panic!("a gap of {length:?} is told with its audio"),
                 MediaOutput::Stopped(stream) => assert_eq!(stream, STREAM),
                 MediaOutput::Report(_) => {}
             }

@@ -33,7 +33,7 @@ pub(super) struct Writer {
 }
 
 pub(super) struct Open {
-    of: Of,
+    pub(super) of: Of,
     file: Place,
     /// The part of its call that it is; 0 before it has a file.
     part: u32,
