@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -16,6 +19,7 @@ pub struct OpenStreams(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     calls: Mutex<BTreeMap<CallSid, usize>>,
+    opened: AtomicU64,
     /// Tells that one was opened or closed.
     changed: watch::Sender<()>,
 }
@@ -31,6 +35,7 @@ impl OpenStreams {
     /// A stream of this call begins.
     pub(super) fn open(&self, call_sid: CallSid) -> OpenStream {
         *self.calls().entry(call_sid).or_default() += 1;
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
         self.0.changed.send_replace(());
         OpenStream { streams: self.clone(), call_sid }
     }
@@ -38,6 +43,12 @@ impl OpenStreams {
     /// Whether one of this call's is not on the disk yet.
     pub fn is_open(&self, call_sid: CallSid) -> bool {
         self.calls().contains_key(&call_sid)
+    }
+
+    /// How many streams, of all calls, have begun since the start. While that stays the same, what was found on the disk of
+    /// a call of which none is open is all of it.
+    pub fn opened(&self) -> u64 {
+        self.0.opened.load(Ordering::SeqCst)
     }
 
     /// The calls of which one is not.
@@ -90,7 +101,7 @@ mod tests {
         streams.closed(call).await;
         let mut changes = streams.changes();
         let (first, second, foreign) = (streams.open(call), streams.open(call), streams.open(other));
-        assert_eq!(streams.calls_open(), [call, other]);
+        assert_eq!((streams.calls_open(), streams.opened()), (vec![call, other], 3));
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
         let mut closed = pin!(streams.closed(call));

@@ -357,13 +357,29 @@ impl Transcriber {
         let Some(hearing) = self.hearings.get(&call_sid) else {
             return self.machine.handle_finished(call_sid, self.clock.now());
         };
+        // Before it is known whether one is open.
+        let opened = self.streams.opened();
         let to_come = match () {
             () if hearing.reply.is_some() => ToCome::Nothing,
             () if self.streams.is_open(call_sid) => ToCome::Sound,
             () => ToCome::Streams,
         };
         let (audio, cursor, engine) = (hearing.audio.clone(), hearing.cursor.clone(), self.engine.clone());
-        let task = self.work.spawn(hear(audio, cursor, to_come, engine));
+        let streams = self.streams.clone();
+        let task = self.work.spawn(async move {
+            let (before, read) = (cursor.clone(), spawn_blocking(move || audio.next(cursor, to_come)).await);
+            let next = match read {
+                // A part that has begun meanwhile was read as if it were whole.
+                Ok(_) if to_come == ToCome::Streams && streams.opened() != opened => Next::NotYet(before),
+                Ok(next) => next,
+                Err(_) => return Came::BrokenOff,
+            };
+            match next {
+                Next::Utterance(spoken) => hear(spoken, &engine).await,
+                Next::NotYet(cursor) => Came::NotYet { cursor, to_come },
+                Next::End(end) => Came::End(end),
+            }
+        });
         self.asked.insert(task.id(), call_sid);
     }
 
@@ -373,14 +389,8 @@ impl Transcriber {
     }
 }
 
-/// Reads the next utterance and has it recognized.
-async fn hear(audio: CallAudio, cursor: Cursor, to_come: ToCome, engine: LazyEngine) -> Came {
-    let spoken = match spawn_blocking(move || audio.next(cursor, to_come)).await {
-        Ok(Next::Utterance(spoken)) => spoken,
-        Ok(Next::NotYet(cursor)) => return Came::NotYet { cursor, to_come },
-        Ok(Next::End(end)) => return Came::End(end),
-        Err(_) => return Came::BrokenOff,
-    };
+/// Has an utterance recognized.
+async fn hear(spoken: Spoken, engine: &LazyEngine) -> Came {
     match engine.recognize(spoken.sound.clone()).await {
         Ok((engine, transcript)) => Came::Text { engine, spoken, transcript },
         Err(silence) => Came::Nothing { spoken, silence },
