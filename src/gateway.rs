@@ -136,7 +136,7 @@ impl Gateway {
         let losses = spool.as_ref().map(SpoolPort::losses).unwrap_or_default();
         let open_streams = spool.as_ref().map(SpoolPort::open_streams).unwrap_or_default();
         let texts = texts_wanted.map(|wanted| texts::start(&config, clock, wanted, open_streams));
-        let (engine, texts_tasks) = texts.unzip();
+        let (speech, texts_tasks) = texts.unzip();
         // Audio that nobody wants is not written in the first place.
         let is_wanted = config.audio.keep != KeepAudio::Never || config.speech.engine != SpeechEngine::None;
         let spool = spool.filter(|_| is_wanted);
@@ -194,7 +194,7 @@ impl Gateway {
             audio: audio.clone(),
             lamps: lamps_seen,
             storage: storage_seen,
-            engine,
+            speech,
         };
         let (snapshot, snapshot_seen) = watch::channel(Arc::new(overview.snapshot()));
         let (lamp_inputs, inputs_seen) = watch::channel(snapshot_seen.borrow().lamp_inputs());

@@ -328,6 +328,8 @@ pub const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How long what was heard of a call is kept after its last stream while nobody asks for its text; beyond it the call is
 /// transcribed anew when somebody does.
 pub const FOLLOWED_KEPT: Duration = Duration::from_secs(15 * 60);
+/// What staff see of a call's last words while it goes on, in characters.
+pub const LAST_WORDS_CHARS_MAX: usize = 240;
 /// The text of one utterance, in bytes; what an engine says beyond it is dropped. Nobody says a tenth of it in that time.
 pub const UTTERANCE_TEXT_BYTES_MAX: usize = 8 * 1024;
 /// Ended calls whose record waits for its text; beyond it the oldest becomes final without.

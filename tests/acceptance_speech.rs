@@ -139,6 +139,31 @@ fn a_callers_words_to_the_last_stand_in_the_record_at_the_upstream() {
 }
 
 #[test]
+fn words_are_written_down_while_the_call_goes_on() {
+    let engine = Engine::start();
+    let (office, upstream) = office(&engine, &[]);
+    // Somebody who speaks, and then thinks for a while.
+    let audio = office.folder().join("thinks.wav");
+    let (mut voice, spec) = (hound::WavReader::open(VOICE).unwrap(), hound::WavReader::open(VOICE).unwrap().spec());
+    let mut writer = hound::WavWriter::create(&audio, spec).unwrap();
+    voice.samples::<i16>().for_each(|sample| writer.write_sample(sample.unwrap()).unwrap());
+    (0..12 * spec.sample_rate).for_each(|_| writer.write_sample(0_i16).unwrap());
+    writer.finalize().unwrap();
+    let serve = office.serve();
+    let call = office.call(&["--audio", audio.to_str().unwrap()]);
+    engine.wait_for_questions(1);
+    let status = office.wait_for_status(|_| true);
+    let now = &status["calls"]["list"][0];
+    assert_eq!((&now["state"], &now["last_words"]), (&json!("streaming"), &Value::Null), "staff alone see words");
+    assert_eq!(call.finish().call().outcome, "streamed");
+    serve.wait_for_event("TRANSCRIPT_SYNCED");
+    serve.terminate();
+    assert_eq!(serve.end().0, Some(0));
+    assert_eq!(engine.questions(), 1, "nothing is asked again at the end");
+    assert!(heard_ms(&upstream.transcripts()[0].body) > 6_000);
+}
+
+#[test]
 fn a_recordings_words_stand_in_the_record_too() {
     let engine = Engine::start();
     let (office, upstream) = office(&engine, &[("KOLBOX_WATCHDOG__START_TIMEOUT", "1s")]);

@@ -234,6 +234,7 @@ fn snapshot() -> Snapshot {
             state: CallState::Streaming,
             since: at,
             last_media_ago: Some(Duration::from_millis(20)),
+            last_words: None,
         }],
         active: 1,
         capacity: 64,

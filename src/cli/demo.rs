@@ -138,6 +138,11 @@ async fn follow<T>(
             _ = draw.tick() => {
                 if let Some(seen) = seen {
                     let now = seen.borrow().clone();
+                    for call in &now.calls {
+                        if let Some(sentence) = tale.of_words(call, Instant::now()) {
+                            screen.tell(&sentence)?;
+                        }
+                    }
                     screen.draw(Instant::now(), &now)?;
                 }
                 None

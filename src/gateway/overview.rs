@@ -11,12 +11,12 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::certificate;
+use super::{certificate, texts::Transcribing};
 use crate::{
     board::lamps::{Inputs, LampsView},
     calls::{CallView, DeskView, Event, RestTrouble},
     server::{desk_port::DeskPort, tls::CertificateState},
-    speech::transcriber::EngineView,
+    speech::transcriber::LastWords,
     status::{
         caller::Caller,
         snapshot::{
@@ -26,7 +26,8 @@ use crate::{
         trouble::TroubleCode,
     },
     system::clock::Clock,
-    transcripts::{self, AudioView, KeeperView, StoreTrouble},
+    transcripts::{self, AudioView, KeeperView, StoreTrouble, Words},
+    twilio::sid::CallSid,
 };
 
 /// The page's clock: what grows older is shown anew this often.
@@ -52,7 +53,7 @@ pub(super) struct Overview {
     /// What the files take.
     pub storage: watch::Receiver<Option<Storage>>,
     /// `None`: no speech engine is configured.
-    pub engine: Option<watch::Receiver<EngineView>>,
+    pub speech: Option<Transcribing>,
 }
 
 impl Overview {
@@ -131,11 +132,17 @@ impl Overview {
             state: call.state,
             since,
             last_media_ago: call.last_media.map(|heard| now.saturating_duration_since(heard)),
+            last_words: self.last_words(call.call_sid),
         }
     }
 
+    fn last_words(&self, call_sid: CallSid) -> Option<Words> {
+        let live = self.speech.as_ref()?.words.borrow();
+        live.get(&call_sid).map(|LastWords(words)| Words(words.clone()))
+    }
+
     fn speech(&self, keeper: &KeeperView) -> Option<SpeechState> {
-        let engine = self.engine.as_ref()?.borrow().clone();
+        let engine = self.speech.as_ref()?.engine.borrow().clone();
         Some(SpeechState {
             engine: engine.name,
             silent_since: engine.silent_since.map(|since| self.clock.wall(since)),
@@ -151,7 +158,7 @@ impl Overview {
     }
 
     fn is_engine_silent(&self) -> bool {
-        self.engine.as_ref().is_some_and(|engine| engine.borrow().silent_since.is_some())
+        self.speech.as_ref().is_some_and(|speech| speech.engine.borrow().silent_since.is_some())
     }
 
     /// The worst first.

@@ -15,7 +15,7 @@ use crate::{
         engine,
         open_streams::OpenStreams,
         recognizer,
-        transcriber::{self, CallText, EngineView, TranscriberOptions, TranscriberPort},
+        transcriber::{self, CallText, EngineView, LiveWords, Running, TranscriberOptions, TranscriberPort},
     },
     system::clock::Clock,
     transcripts::{
@@ -40,16 +40,22 @@ pub(super) fn port(config: &Config) -> Option<(TextPort, mpsc::Receiver<TextWant
     Some((TextPort { options, wanted }, receiver))
 }
 
+/// What staff see of it.
+pub(super) struct Transcribing {
+    pub engine: watch::Receiver<EngineView>,
+    pub words: watch::Receiver<LiveWords>,
+}
+
 /// Starts the transcriber, and answers the keeper for as long as it asks.
 pub(super) fn start(
     config: &Config,
     clock: Clock,
     wanted: mpsc::Receiver<TextWanted>,
     streams: OpenStreams,
-) -> (watch::Receiver<EngineView>, [JoinHandle<()>; 2]) {
+) -> (Transcribing, [JoinHandle<()>; 2]) {
     let (speech, store) = (config.speech.clone(), config.store.path.clone());
     let models = store.clone();
-    let (port, view, task) = transcriber::start(TranscriberOptions {
+    let Running { port, engine, words, task } = transcriber::start(TranscriberOptions {
         make_engine: Box::new(move || engine::ready(&speech, &models)),
         questions_max: SPEECH_QUESTIONS_MAX,
         folder: store.join(recordings::FOLDER),
@@ -57,7 +63,8 @@ pub(super) fn start(
         mask_digits: config.speech.mask_digits,
         clock,
     });
-    (view, [task, tokio::spawn(serve(wanted, port, streams, store))])
+    let tasks = [task, tokio::spawn(serve(wanted, port, streams, store))];
+    (Transcribing { engine, words }, tasks)
 }
 
 async fn serve(mut wanted: mpsc::Receiver<TextWanted>, port: TranscriberPort, streams: OpenStreams, store: PathBuf) {

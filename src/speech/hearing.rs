@@ -1,6 +1,6 @@
 //! What was heard of one call so far, and the text that becomes of it.
 
-use std::time::Instant;
+use std::{fmt, time::Instant};
 
 use tokio::sync::oneshot;
 
@@ -10,7 +10,10 @@ use super::{
     mask::mask_digits,
     recognizer::{Segment, Transcript},
 };
-use crate::limits::{FOLLOWED_KEPT, UTTERANCE_TEXT_BYTES_MAX};
+use crate::limits::{FOLLOWED_KEPT, LAST_WORDS_CHARS_MAX, UTTERANCE_TEXT_BYTES_MAX};
+
+/// A number that is said in pieces is looked for in so many of the last.
+const PIECES_READ: usize = 16;
 
 /// As the engine's name: none was needed.
 const NOBODY: &str = "none";
@@ -24,6 +27,16 @@ pub enum CallText {
     NoSpeech { engine: String },
     /// There is no audio, or none that the engine takes.
     Unusable,
+}
+
+/// What was said last in a call that goes on. `Debug` tells its length alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LastWords(pub String);
+
+impl fmt::Debug for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LastWords({} characters)", self.0.chars().count())
+    }
 }
 
 /// A call that is being transcribed.
@@ -92,6 +105,28 @@ impl Hearing {
                 break;
             }
         }
+    }
+
+    /// The end of what was said so far, while the call goes on.
+    pub(super) fn last_words(&self, is_masked: bool) -> Option<LastWords> {
+        if self.reply.is_some() {
+            return None;
+        }
+        let mut pieces = self.segments[self.segments.len().saturating_sub(PIECES_READ)..].to_vec();
+        if is_masked {
+            mask_digits(&mut pieces);
+        }
+        let mut words: Vec<&str> = pieces.iter().flat_map(|piece| piece.text.split_whitespace()).collect();
+        let (mut length, all) = (0, words.len());
+        let kept = words.iter().rev().take_while(|word| {
+            length += word.chars().count() + 1;
+            length <= LAST_WORDS_CHARS_MAX
+        });
+        let kept = kept.count();
+        words.drain(..all - kept);
+        let is_cut = kept < all || pieces.len() < self.segments.len();
+        let told = if is_cut { format!("… {}", words.join(" ")) } else { words.join(" ") };
+        (kept > 0).then_some(LastWords(told))
     }
 
     pub(super) fn tell(self, End { is_whole, marks }: &End, is_masked: bool) {

@@ -5,7 +5,7 @@
 //! utterance at a time: an engine that is slow, away or broken costs memory for none of it, and nothing of a call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,7 +27,10 @@ use super::{
     recognizer::{Recognizer, Segment, Transcript},
     transcription::{Output, Transcription},
 };
-pub use super::{hearing::CallText, lazy_engine::MakeEngine};
+pub use super::{
+    hearing::{CallText, LastWords},
+    lazy_engine::MakeEngine,
+};
 use crate::{limits::AWAITING_TEXT_MAX, system::clock::Clock, twilio::sid::CallSid};
 
 /// What it works with.
@@ -91,10 +94,23 @@ impl TranscriberPort {
     }
 }
 
-/// Starts the transcriber. Its task ends when the last port is gone.
-pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<EngineView>, JoinHandle<()>) {
+/// The last words of the calls that go on.
+pub type LiveWords = BTreeMap<CallSid, LastWords>;
+
+/// A transcriber that runs. Its task ends when the last port is gone.
+#[derive(Debug)]
+pub struct Running {
+    pub port: TranscriberPort,
+    pub engine: watch::Receiver<EngineView>,
+    pub words: watch::Receiver<LiveWords>,
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the transcriber.
+pub fn start(options: TranscriberOptions) -> Running {
     let (wanted, receiver) = mpsc::channel(AWAITING_TEXT_MAX);
-    let (view, seen) = watch::channel(EngineView::default());
+    let (view, engine) = watch::channel(EngineView::default());
+    let (live, words) = watch::channel(LiveWords::new());
     let transcriber = Transcriber {
         folder: options.folder.into(),
         streams: options.streams,
@@ -108,8 +124,9 @@ pub fn start(options: TranscriberOptions) -> (TranscriberPort, watch::Receiver<E
         probe: None,
         not_ready_since: None,
         view,
+        live,
     };
-    (TranscriberPort { wanted }, seen, tokio::spawn(transcriber.run(receiver)))
+    Running { port: TranscriberPort { wanted }, engine, words, task: tokio::spawn(transcriber.run(receiver)) }
 }
 
 /// What came of an [`Output::Ask`].
@@ -152,6 +169,7 @@ struct Transcriber {
     probe: Option<Id>,
     not_ready_since: Option<Instant>,
     view: watch::Sender<EngineView>,
+    live: watch::Sender<LiveWords>,
 }
 
 impl Transcriber {
@@ -205,6 +223,7 @@ impl Transcriber {
 
     fn handle_wanted(&mut self, Wanted { call_sid, recording, until, reply }: Wanted) {
         let reply = Some(Reply { to: reply, until });
+        self.live.send_if_modified(|live| live.remove(&call_sid).is_some());
         if let Some(hearing) = self.hearings.get_mut(&call_sid) {
             (hearing.audio.recording, hearing.reply) = (recording, reply);
         } else if self.hearings.len() >= AWAITING_TEXT_MAX {
@@ -265,6 +284,7 @@ impl Transcriber {
             Came::NotYet { cursor, to_come } => {
                 hearing.cursor = cursor;
                 if hearing.is_forgotten(to_come, now) {
+                    self.live.send_if_modified(|live| live.remove(&call_sid).is_some());
                     self.machine.handle_finished(call_sid, now);
                     self.hearings.remove(&call_sid);
                 } else {
@@ -274,6 +294,9 @@ impl Transcriber {
             Came::Text { engine, spoken, transcript } => {
                 hearing.take(&spoken, transcript);
                 (hearing.cursor, hearing.engine) = (spoken.then, engine);
+                if let Some(words) = hearing.last_words(self.mask_digits) {
+                    self.live.send_modify(|live| _ = live.insert(call_sid, words));
+                }
                 self.handle_well();
                 self.machine.handle_answer(call_sid, now);
             }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, fs, sync::Mutex};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::limits::LAST_WORDS_CHARS_MAX;
 use crate::{
     speech::{
         audio::{duration, encode, tone},
@@ -64,6 +65,7 @@ struct Office {
     spool: SpoolPort,
     port: TranscriberPort,
     view: watch::Receiver<EngineView>,
+    words: watch::Receiver<LiveWords>,
     engine: Scripted,
 }
 
@@ -79,7 +81,7 @@ impl Office {
         engine.answers.lock().unwrap().extend(answers);
         let made = engine.clone();
         let make_engine: MakeEngine = Box::new(move || Ok(Box::new(made.clone())));
-        let (port, view, _task) = start(TranscriberOptions {
+        let Running { port, engine: view, words, .. } = start(TranscriberOptions {
             make_engine,
             questions_max: 1,
             folder: folder.path().to_owned(),
@@ -87,7 +89,7 @@ impl Office {
             mask_digits,
             clock: Clock,
         });
-        Self { folder, spool, port, view, engine }
+        Self { folder, spool, port, view, words, engine }
     }
 
     fn spoken(&self, call: u128, pcm: &[i16]) -> CallSid {
@@ -273,4 +275,25 @@ async fn when_the_time_is_over_the_text_is_what_there_is_of_it() {
     assert_eq!(text.await, Ok(CallText::Words { engine: "scripted".into(), segments }));
     let late = this.port.transcribe(this.spoken(2, &voice(1)), None, Instant::now()).await;
     assert_eq!(late.await, Ok(CallText::Unusable), "the engine is still busy with the other one");
+}
+
+#[tokio::test]
+async fn what_was_said_last_can_be_seen_while_the_call_goes_on_and_masked_where_that_is_wanted() {
+    let long = "la ".repeat(200);
+    let this = Office::masking(true, ["it is 0521", "234567", &long].map(|text| Answer::Text(text.into())));
+    let mut words = this.words.clone();
+    let call_sid = CallSid::from_number(1);
+    let mut stream = this.stream(1);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        stream.append(&encode(&[voice(1), silence(5)].concat()));
+        tokio::time::timeout(TOO_LONG, words.changed()).await.unwrap().unwrap();
+        seen.push(words.borrow_and_update()[&call_sid].0.clone());
+    }
+    assert_eq!(seen[..2], ["it is 0521", "it is •••• ••••••"]);
+    assert!(seen[2].starts_with("… la la") && seen[2].chars().count() <= LAST_WORDS_CHARS_MAX + 2, "{}", seen[2]);
+    stream.finish();
+    this.spool.open_streams().closed(call_sid).await;
+    this.text(call_sid).await;
+    assert!(this.words.borrow().is_empty());
 }

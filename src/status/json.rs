@@ -13,7 +13,7 @@ use super::{
     trouble::TroubleCode,
 };
 use crate::calls::{CallState, FallbackReason};
-use crate::transcripts::{Outcome, Source};
+use crate::transcripts::{Outcome, Source, Words};
 
 /// The JSON document that this viewer may see.
 pub fn render(snapshot: &Snapshot, viewer: Viewer) -> Vec<u8> {
@@ -66,6 +66,7 @@ struct Call<'a> {
     state: CallState,
     since: String,
     last_media_ms_ago: Option<u64>,
+    last_words: Option<&'a Words>,
 }
 
 #[derive(Serialize)]
@@ -167,6 +168,7 @@ impl<'a> Call<'a> {
             state: call.state,
             since: time(call.since),
             last_media_ms_ago: call.last_media_ago.map(|ago| ago.as_millis() as u64),
+            last_words: call.last_words.as_ref().filter(|_| viewer == Viewer::Staff),
         }
     }
 }
@@ -277,7 +279,10 @@ mod tests {
         assert_eq!(keys(&status["trouble"][0]), ["code", "text_en", "text_he"]);
         assert_eq!(status["speech"], Value::Null, "no engine is configured");
         let status = document(&samples::fallback(), Viewer::Anyone);
-        assert_eq!(keys(&status["calls"]["list"][0]), ["call_sid", "from", "last_media_ms_ago", "since", "state"]);
+        assert_eq!(
+            keys(&status["calls"]["list"][0]),
+            ["call_sid", "from", "last_media_ms_ago", "last_words", "since", "state"]
+        );
     }
 
     #[test]
@@ -321,5 +326,13 @@ mod tests {
         assert!(!everybody.contains("+972"), "{everybody}");
         assert!(everybody.contains("…567"));
         assert_eq!(document(&snapshot, Viewer::Staff)["calls"]["list"][0]["from"], "+972501234567");
+    }
+
+    #[test]
+    fn what_callers_say_is_for_staff_alone() {
+        let mut snapshot = samples::streaming();
+        snapshot.calls[0].last_words = Some(Words("this is Dana".into()));
+        let last_words = |viewer| document(&snapshot, viewer)["calls"]["list"][0]["last_words"].clone();
+        assert_eq!((last_words(Viewer::Anyone), last_words(Viewer::Staff)), (Value::Null, json!("this is Dana")));
     }
 }

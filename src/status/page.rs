@@ -97,6 +97,7 @@ struct LiveRow {
     doing: &'static str,
     silence: Option<String>,
     who: Who,
+    last_words: Option<String>,
     lasts: String,
 }
 
@@ -286,6 +287,7 @@ impl LiveRow {
             doing: language.say(words::call_state(call.state)),
             silence: call.silence().map(|ago| words::duration(language, ago)),
             who: Who::of(&call.from, visit),
+            last_words: call.last_words.as_ref().filter(|_| visit.viewer == Viewer::Staff).map(|words| words.0.clone()),
             lasts: words::duration(language, lasts),
         }
     }
@@ -373,6 +375,7 @@ mod tests {
     use crate::{
         calls::CallState,
         status::{access::Denied, assets, login_page, samples},
+        transcripts::Words,
     };
 
     fn visit(language: Language) -> Visit {
@@ -506,17 +509,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_caller_says_is_shown_to_staff_alone() {
+        let mut snapshot = samples::streaming();
+        snapshot.calls[0].last_words = Some(Words("this is Dana".into()));
+        let html = |viewer| render(&snapshot, &Visit { viewer, ..visit(Language::Hebrew) }).unwrap();
+        assert!(html(Viewer::Staff).contains("<p class=\"words\"><bdi>this is Dana</bdi></p>"));
+        assert!(!html(Viewer::Anyone).contains("Dana"));
+    }
+
+    #[test]
     fn text_from_outside_is_escaped() {
         let mut snapshot = samples::trouble();
         let hostile = "<script>alert(1)</script>\"'&";
         if let Some(error) = &mut snapshot.sync.last_error {
             error.message = hostile.into();
         }
-        snapshot.calls = vec![CallNow { from: Caller::new(hostile), ..samples::call(CallState::Streaming, 1, None) }];
+        let (from, last_words) = (Caller::new(hostile), Some(Words(hostile.into())));
+        snapshot.calls = vec![CallNow { from, last_words, ..samples::call(CallState::Streaming, 1, None) }];
         let staff = Visit { viewer: Viewer::Staff, ..visit(Language::English) };
         let html = render(&snapshot, &staff).unwrap();
         assert!(!html.contains("<script>") && !html.contains("alert(1)</"), "{html}");
-        assert_eq!(html.matches("&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;").count(), 2, "{html}");
+        assert_eq!(html.matches("&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;").count(), 3, "{html}");
     }
 
     #[test]

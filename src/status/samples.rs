@@ -141,6 +141,7 @@ pub fn call(state: CallState, age_s: i64, media_ms_ago: Option<u64>) -> CallNow 
         state,
         since: at(age_s),
         last_media_ago: media_ms_ago.map(Duration::from_millis),
+        last_words: None,
     }
 }
 

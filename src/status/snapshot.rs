@@ -9,7 +9,7 @@ use super::{caller::Caller, trouble::TroubleCode};
 use crate::{
     board::lamps::{self, LampsView},
     calls::{CallState, FallbackReason},
-    transcripts::{Outcome, Source},
+    transcripts::{Outcome, Source, Words},
 };
 
 /// Everything that staff may see, as of `at`. What not everybody may see is hidden when it is shown, not here.
@@ -55,6 +55,8 @@ pub struct CallNow {
     pub since: Timestamp,
     /// How long ago its last media frame was heard; `None`: never.
     pub last_media_ago: Option<Duration>,
+    /// What the caller said last, where an engine writes it down; for staff alone.
+    pub last_words: Option<Words>,
 }
 
 /// Media frames come every 20 ms; a gap that staff should see is far longer.
@@ -70,8 +72,8 @@ impl CallNow {
 
     /// The same to a person who looks, however long ago the last frame came.
     fn looks_like(&self, other: &Self) -> bool {
-        let Self { call_sid, from, state, since, last_media_ago: _ } = self;
-        (call_sid, from, state) == (&other.call_sid, &other.from, &other.state)
+        let Self { call_sid, from, state, since, last_words, last_media_ago: _ } = self;
+        (call_sid, from, state, last_words) == (&other.call_sid, &other.from, &other.state, &other.last_words)
             && self.silence().is_some() == other.silence().is_some()
             && since.duration_since(other.since).abs() < SAME_MOMENT
     }

@@ -46,7 +46,7 @@ pub use keeper::{
     AccountList, Errand, KeepError, Keeper, KeeperError, KeeperOptions, KeeperPort, Left, RetryError, Started,
     TextPort, TextWanted,
 };
-pub use record::{BoxIdentity, Heard, Outcome, Record, Source, TranscriptId};
+pub use record::{BoxIdentity, Heard, Outcome, Record, Source, TranscriptId, Words};
 pub use store::{Store, StoreError};
 pub use stored::{Sequence, State, Stored};
 pub use view::{KeeperView, RecentCall, StoreTrouble, SyncError};

@@ -9,6 +9,7 @@ use crate::{
         happening::{Happening, Told},
         report::{Ending, Met},
     },
+    status::snapshot::CallNow,
 };
 
 /// Whom a sentence is about.
@@ -63,6 +64,8 @@ pub struct Tale {
     capacity: usize,
     /// By RecordingSid.
     recordings: HashMap<String, &'static str>,
+    /// What each caller was last read to have said, by CallSid.
+    words: HashMap<String, String>,
     office_refuses: bool,
     /// Of the crowd: records on the disk, and records that the office has.
     stored: usize,
@@ -72,7 +75,15 @@ pub struct Tale {
 impl Tale {
     /// Nothing was told yet. The box plays these prompts, and can hold so many calls.
     pub fn new(prompts: Calls, capacity: usize) -> Self {
-        Self { prompts, capacity, recordings: HashMap::new(), office_refuses: false, stored: 0, synced: 0 }
+        Self {
+            prompts,
+            capacity,
+            recordings: HashMap::new(),
+            words: HashMap::new(),
+            office_refuses: false,
+            stored: 0,
+            synced: 0,
+        }
     }
 
     /// What happened in a call. The crowd's calls are told all at once by whoever places them.
@@ -96,6 +107,16 @@ impl Tale {
             Happening::Ended(ending) => Some(Sentence::bad(told.at, who, ending.to_string())),
             _ => None,
         }
+    }
+
+    /// What was written down of a caller's words since it was told last.
+    pub fn of_words(&mut self, call: &CallNow, at: Instant) -> Option<Sentence> {
+        let words = &call.last_words.as_ref()?.0;
+        if self.words.insert(call.call_sid.clone(), words.clone()).as_ref() == Some(words) {
+            return None;
+        }
+        let name = call.call_sid.parse().ok().and_then(Role::of).map_or("one of the crowd", |role| role.name);
+        Some(Sentence::new(at, Who::Box, format!("reads from {name}: {words}")))
     }
 
     /// What the box's log says.
@@ -197,7 +218,11 @@ fn of_lamp(news: &News) -> Option<Sentence> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cli::demo::cast::ROLES, twilio::sid::CallSid};
+    use jiff::Timestamp;
+
+    use crate::{
+        calls::CallState, cli::demo::cast::ROLES, status::caller::Caller, transcripts::Words, twilio::sid::CallSid,
+    };
 
     fn news(fields: &[(&'static str, &str)]) -> News {
         News::new(Instant::now(), fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
@@ -214,6 +239,24 @@ mod tests {
         let fields = [("event", "WD_NO_STREAM_START"), ("call_sid", &gil), ("after_ms", "8688")];
         assert_eq!(text(&mut tale, &fields).as_deref(), Some("Gil: no stream 8.7 s after the answer; to the recorder"));
         assert_eq!(text(&mut tale, &[("event", "RES"), ("call_sid", &gil)]), None);
+    }
+
+    #[test]
+    fn a_callers_words_are_told_as_they_come_and_each_once() {
+        let (mut tale, now) = (Tale::new(Calls::default(), 64), Instant::now());
+        let says = |words: &str| CallNow {
+            call_sid: ROLES[0].call_sid().to_string(),
+            from: Caller::new(""),
+            state: CallState::Streaming,
+            since: Timestamp::UNIX_EPOCH,
+            last_media_ago: None,
+            last_words: Some(Words(words.into())),
+        };
+        let mut told = |call: &CallNow| tale.of_words(call, now).map(|sentence| sentence.text);
+        assert_eq!(told(&says("shalom")).as_deref(), Some("reads from Dana: shalom"));
+        assert_eq!(told(&says("shalom")), None);
+        assert_eq!(told(&says("shalom todah")).as_deref(), Some("reads from Dana: shalom todah"));
+        assert_eq!(told(&CallNow { last_words: None, ..says("") }), None);
     }
 
     #[test]
