@@ -17,7 +17,10 @@ use kolbox::{
         media_socket::{self, MediaContext},
         metrics::MediaMetrics,
     },
-    speech::spool::{Spool, SpoolPort, SpoolRoom},
+    speech::{
+        marks::{self, Mark, Marked},
+        spool::{Spool, SpoolPort, SpoolRoom},
+    },
     twilio::sid::{CallSid, StreamSid},
 };
 use tokio::{
@@ -197,6 +200,35 @@ async fn a_whole_call_is_heard_kept_and_told() {
     writer.join().unwrap();
     let kept = std::fs::read(store.path().join(format!("{}.1.ulaw", call_sid()))).unwrap();
     assert_eq!(kept, (0..50).flat_map(|frame| [frame; 160]).collect::<Vec<u8>>());
+}
+
+#[tokio::test]
+async fn keys_and_missing_frames_are_noted_beside_the_audio() {
+    let store = tempfile::tempdir().unwrap();
+    let (port, writer) = Spool::start(store.path(), SpoolRoom::new(1 << 30)).unwrap();
+    let mut loopback = Loopback::live(conversation(1), Some(port)).await;
+    let at =
+        |timestamp: u32| media(&[0xff; 160]).replace(r#""track""#, &format!(r#""timestamp":"{timestamp}","track""#));
+    let key = |digit: &str| {
+        format!(
+            r#"{{"event":"dtmf","streamSid":"{}","dtmf":{{"track":"inbound_track","digit":"{digit}"}}}}"#,
+            stream_sid()
+        )
+    };
+    // Fifty frames never came; and no telephone has a key Z.
+    for message in [at(0), key("5"), at(20), key("#"), key("Z"), at(1_040), at(1_060), stop()] {
+        loopback.says(&message).await;
+    }
+    loopback.desk_hears(Event::StreamStopped { stream: STREAM }).await;
+    loopback.peer.close(None).await.unwrap();
+    loopback.desk_hears(Event::StreamClosed { stream: STREAM, end: SocketEnd::AfterStop }).await;
+    loopback.ends().await;
+    writer.join().unwrap();
+    let key = |at, name| Marked { at, mark: Mark::key(name).unwrap() };
+    let gap = Marked { at: 320, mark: Mark::Gap(Duration::from_secs(1)) };
+    assert_eq!(marks::read(store.path(), call_sid(), 1).unwrap(), [key(160, '5'), key(320, '#'), gap]);
+    let kept = std::fs::metadata(store.path().join(format!("{}.1.ulaw", call_sid()))).unwrap();
+    assert_eq!(kept.len(), 4 * 160);
 }
 
 #[tokio::test]
