@@ -50,9 +50,10 @@ pub struct Deletions {
     outputs: VecDeque<Output>,
 }
 
-/// The recording that an acknowledged record lets go: none of a record without text, for which it may be the only copy.
+/// The recording that an acknowledged record lets go: none of a record without text, or whose text leaves something out,
+/// for which it may be the only copy.
 pub fn deletable(record: &Record) -> Option<RecordingSid> {
-    record.recording_sid.filter(|_| record.outcome != Outcome::Untranscribed)
+    record.recording_sid.filter(|_| record.outcome != Outcome::Untranscribed && record.is_complete())
 }
 
 impl Deletions {
@@ -143,6 +144,7 @@ mod tests {
             Conclusion,
             samples::{ended_call, record_of},
         },
+        transcripts::record::{LEFT_OUT, Segment, Words},
     };
 
     fn sid(number: u128) -> RecordingSid {
@@ -208,5 +210,7 @@ mod tests {
         assert_eq!((record.outcome, deletable(&record)), (Outcome::Untranscribed, None));
         record.outcome = Outcome::Transcribed;
         assert_eq!(deletable(&record), Some(sid(1)));
+        record.segments = vec![Segment { start_ms: 0, end_ms: 0, text: Words(LEFT_OUT.into()) }];
+        assert_eq!(deletable(&record), None, "the rest may be heard in it");
     }
 }

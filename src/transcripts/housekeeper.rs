@@ -24,9 +24,7 @@ use super::{
     deletions::{self, Deleted, Deletions, deletable},
     house::{AudioView, HousekeepingOptions, Told},
     keeper::{AccountList, Command, Errand, Found},
-    notes,
-    record::Outcome,
-    recordings,
+    notes, recordings,
     shelf::{self, Shelved, Standing, Text, Verdict},
     store::Known,
     stored::{State, Stored},
@@ -384,11 +382,7 @@ impl Running {
             // It may be unsynced: so its audio stays while the entry does.
             Known::Unfindable => Standing::Waiting,
             Known::Record(stored) => {
-                let text = match stored.record.outcome {
-                    Outcome::NoSpeech if !stored.record.names_engine() => Text::Silence,
-                    Outcome::Transcribed | Outcome::NoSpeech => Text::Heard,
-                    Outcome::Untranscribed => Text::None,
-                };
+                let text = Text::of(&stored.record);
                 match stored.state {
                     State::AwaitingRecording => Standing::Waiting,
                     State::Unsynced | State::Parked { .. } if self.parts.has_upstream => Standing::Unsynced(text),

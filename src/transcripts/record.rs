@@ -228,6 +228,11 @@ impl Record {
         }
     }
 
+    /// Whether its text leaves nothing out.
+    pub fn is_complete(&self) -> bool {
+        !self.segments.iter().any(|segment| segment.text.0 == LEFT_OUT)
+    }
+
     /// The same record once the wait for its recording is over.
     pub fn conclude(mut self, conclusion: Conclusion) -> Self {
         match conclusion {

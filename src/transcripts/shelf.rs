@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | lives, waits for its recording, or is unsynced and without text | stays: it is the only copy |
 //! | has its text, or an engine heard nobody | goes at once, or after `keep`; earlier where `max_bytes` is reached, the oldest first |
-//! | is silent by the level of its sound alone | stays for `keep` and `max_age`, for somebody may speak very quietly; where `max_bytes` is reached it goes after those that have their text |
+//! | has a text that leaves something out, or is silent by the level of its sound alone | stays for `keep` and `max_age`; where `max_bytes` is reached it goes after those that have their text |
 //! | is synced without text | stays for `keep` and `max_age`: without an engine that is all there will be |
 //! | is not known | stays for `max_age` |
 //!
@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::record::{Outcome, Record};
 use crate::{
     config::{Audio, KeepAudio},
     limits::SPOOL_CHUNK_BYTES,
@@ -56,9 +57,21 @@ pub enum Standing {
 pub enum Text {
     /// All of it: the words, or that an engine heard none.
     Heard,
-    /// Nobody speaks, by the level of the sound alone.
-    Silence,
+    /// Not surely all of it: a piece is left out, or no engine heard any of it, and nobody speaks by the level of the sound
+    /// alone.
+    Partly,
     None,
+}
+
+impl Text {
+    /// What this final record has.
+    pub fn of(record: &Record) -> Self {
+        match record.outcome {
+            Outcome::Untranscribed => Self::None,
+            Outcome::Transcribed | Outcome::NoSpeech if record.names_engine() && record.is_complete() => Self::Heard,
+            Outcome::Transcribed | Outcome::NoSpeech => Self::Partly,
+        }
+    }
 }
 
 /// What is to be done about them.
@@ -90,7 +103,7 @@ pub fn judge(rules: &Audio, files: &[Shelved], free_bytes: u64) -> Verdict {
     let aim = rules.max_bytes - rules.max_bytes / 64;
     if verdict.bytes > aim {
         let of = |text| kept.iter().filter(move |file| file.standing.text() == Some(text));
-        for file in of(Text::Heard).chain(of(Text::Silence)) {
+        for file in of(Text::Heard).chain(of(Text::Partly)) {
             if verdict.bytes <= aim {
                 break;
             }
@@ -164,6 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::transcripts::record::{self, Heard, LEFT_OUT, Segment, Words};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -179,10 +193,10 @@ mod tests {
         Standing::Live,
         Standing::Waiting,
         Standing::Unsynced(Text::None),
-        Standing::Unsynced(Text::Silence),
+        Standing::Unsynced(Text::Partly),
         Standing::Unsynced(Text::Heard),
         Standing::Done(Text::None),
-        Standing::Done(Text::Silence),
+        Standing::Done(Text::Partly),
         Standing::Done(Text::Heard),
         Standing::Unknown,
     ];
@@ -215,6 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_leaves_anything_out_has_not_all_of_its_sound() {
+        let record = || record::samples::record(1);
+        let said = |text: &str| Segment { start_ms: 0, end_ms: 9, text: Words(text.into()) };
+        let words = |segments| record().with_text(Some(Heard::Words { engine: "e".into(), segments }));
+        assert_eq!(Text::of(&record()), Text::None);
+        assert_eq!(Text::of(&words(vec![said("hello")])), Text::Heard);
+        assert_eq!(Text::of(&words(vec![said("hello"), said(LEFT_OUT)])), Text::Partly);
+        for (engine, text) in [("e", Text::Heard), ("none", Text::Partly)] {
+            assert_eq!(Text::of(&record().with_text(Some(Heard::NoSpeech { engine: engine.into() }))), text);
+        }
+    }
+
+    #[test]
     fn where_there_is_no_room_the_oldest_transcribed_goes_first_and_then_none_is_left() {
         let rules = Audio { max_bytes: 3_000, ..rules(KeepAudio::For(7 * DAY)) };
         let text = Standing::Done(Text::Heard);
@@ -231,13 +258,13 @@ mod tests {
             (vec!["old".into(), "young".into()], 2_000, 1_000)
         );
         let files = [
-            file("old silence", Some(5), Standing::Done(Text::Silence)),
-            file("silence", Some(4), Standing::Unsynced(Text::Silence)),
+            file("old part", Some(5), Standing::Done(Text::Partly)),
+            file("part", Some(4), Standing::Unsynced(Text::Partly)),
             file("text", Some(1), text),
             file("only", Some(6), only_copy),
         ];
         let verdict = judge(&rules, &files, u64::MAX);
-        assert_eq!(verdict.delete, ["text", "old silence"]);
+        assert_eq!(verdict.delete, ["text", "old part"]);
         let files = [0, 1, 2, 3].map(|number| file(&number.to_string(), Some(9), only_copy));
         let verdict = judge(&rules, &files, u64::MAX);
         assert_eq!((verdict.delete.len(), verdict.bytes, verdict.is_full()), (0, 4_000, true));
