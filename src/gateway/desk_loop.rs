@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{errands::Errands, reports};
 use crate::{
-    calls::{Answer, Desk, DeskView, Event, Output, RequestId, SocketEnd, SocketId},
+    calls::{Answer, AttemptId, Desk, DeskView, Event, Output, Report, RequestId, SocketEnd, SocketId},
     server::desk_port::{SocketOrder, ToDesk},
     twilio::sid::CallSid,
 };
@@ -24,6 +24,8 @@ pub(super) struct DeskLoop {
     sockets: HashMap<SocketId, mpsc::Sender<SocketOrder>>,
     /// Done when the journal has what was last noted of a live call.
     noting: HashMap<CallSid, oneshot::Receiver<()>>,
+    /// Tries of redirects that are not answered: to be told when they are seen to be taken, or are not wanted any more.
+    redirecting: HashMap<AttemptId, (CallSid, oneshot::Sender<()>)>,
 }
 
 impl DeskLoop {
@@ -33,7 +35,16 @@ impl DeskLoop {
         errands: Arc<Errands>,
         view: watch::Sender<DeskView>,
     ) -> Self {
-        Self { desk, receiver, errands, view, replies: HashMap::new(), sockets: HashMap::new(), noting: HashMap::new() }
+        Self {
+            desk,
+            receiver,
+            errands,
+            view,
+            replies: HashMap::new(),
+            sockets: HashMap::new(),
+            noting: HashMap::new(),
+            redirecting: HashMap::new(),
+        }
     }
 
     /// Runs until it is told to stop: then no deadline is kept any more.
@@ -74,7 +85,12 @@ impl DeskLoop {
                 self.sockets.remove(&socket);
                 return;
             }
-            ToDesk::Told(event) => event,
+            ToDesk::Told(event) => {
+                if let Event::RedirectAnswered { attempt, .. } = &event {
+                    self.redirecting.remove(attempt);
+                }
+                event
+            }
             ToDesk::Pinged { reply } => {
                 let _ = reply.send(());
                 return;
@@ -92,14 +108,16 @@ impl DeskLoop {
                 Output::CloseStream { socket } => self.order(socket, SocketOrder::Close),
                 Output::RememberCall(live) => drop(self.noting.insert(live.call_sid, self.errands.remember(live))),
                 Output::Redirect { attempt, call_sid, prompt } => {
-                    let noted = self.noting.remove(&call_sid);
-                    self.errands.redirect(attempt, call_sid, prompt, noted);
+                    let (noted, (seen, taken)) = (self.noting.remove(&call_sid), oneshot::channel());
+                    self.redirecting.insert(attempt, (call_sid, seen));
+                    self.errands.redirect(attempt, call_sid, prompt, noted, taken);
                 }
                 Output::LookUpCall { attempt, call_sid, recordings } => {
                     self.errands.look_up(attempt, call_sid, recordings);
                 }
                 Output::KeepRecord { ended, request } => {
                     self.noting.remove(&ended.call_sid);
+                    self.not_again(ended.call_sid);
                     let reply = request.and_then(|request| self.replies.remove(&request));
                     self.errands.keep(ended, reply);
                 }
@@ -108,8 +126,20 @@ impl DeskLoop {
                         self.errands.answer_once_kept(call_sid, reply);
                     }
                 }
-                Output::Report(report) => reports::log(&report),
+                Output::Report(report) => {
+                    if let Report::Redirected { call_sid, .. } = &report {
+                        self.not_again(*call_sid);
+                    }
+                    reports::log(&report);
+                }
             }
+        }
+    }
+
+    /// This call's redirect is done with: a try that is not answered yet is not repeated.
+    fn not_again(&mut self, call_sid: CallSid) {
+        for (_, (_, seen)) in self.redirecting.extract_if(|_, (call, _)| *call == call_sid) {
+            let _ = seen.send(());
         }
     }
 

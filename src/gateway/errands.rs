@@ -58,13 +58,15 @@ impl Errands {
     }
 
     /// Sends a live call to the recorder once the journal has `noted` it, and tells the desk what became of it. A slow
-    /// disk is not waited for longer than [`JOURNAL_WAIT_MAX`]: a caller is in silence.
+    /// disk is not waited for longer than [`JOURNAL_WAIT_MAX`]: a caller is in silence. Once it is seen to be `taken` it is
+    /// not repeated, whatever becomes of its answer: that would break off the caller's message and begin it anew.
     pub(super) fn redirect(
         &self,
         attempt: AttemptId,
         call_sid: CallSid,
         prompt: PromptForm,
         noted: Option<oneshot::Receiver<()>>,
+        taken: oneshot::Receiver<()>,
     ) {
         let (desk, twilio, documents) = (self.desk.clone(), self.twilio.clone(), self.documents.clone());
         // Every call came in by a webhook, and that named a host, if only to the run before.
@@ -74,7 +76,7 @@ impl Errands {
                 let _ = timeout(JOURNAL_WAIT_MAX, noted).await;
             }
             let outcome = match host {
-                Some(host) => twilio.redirect(call_sid, documents.redirect(prompt, &host)).await,
+                Some(host) => twilio.redirect(call_sid, documents.redirect(prompt, &host), taken).await,
                 None => UpdateOutcome::Unavailable,
             };
             desk.tell(Event::RedirectAnswered { attempt, outcome }).await;
@@ -134,9 +136,12 @@ impl Keeping {
 }
 
 impl TwilioApi {
-    async fn redirect(&self, call_sid: CallSid, twiml: String) -> UpdateOutcome {
+    async fn redirect(&self, call_sid: CallSid, twiml: String, taken: oneshot::Receiver<()>) -> UpdateOutcome {
         let Some(account_sid) = &self.account_sid else { return UpdateOutcome::Unauthorized };
-        read_update(&self.rest.send(RestRequest::redirect(account_sid, &call_sid, twiml)).await)
+        let request = RestRequest::redirect(account_sid, &call_sid, twiml);
+        // A desk that is gone wants nothing repeated either.
+        let moot = async { _ = taken.await };
+        read_update(&self.rest.send_unless_moot(request, moot).await)
     }
 
     async fn look_up(&self, call_sid: CallSid, recordings: bool) -> Result<CallLookup, CallLookup> {

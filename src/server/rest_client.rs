@@ -1,6 +1,6 @@
 //! The way out to Twilio's REST API: requests as values go out, signed in with our credentials; answers come back.
 
-use std::fmt;
+use std::{fmt, future::pending};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -52,7 +52,19 @@ impl RestClient {
     /// # Errors
     /// No answer in time, or none that fits; every status is an answer.
     pub async fn send(&self, request: RestRequest) -> Result<RestReply, RestFailure> {
-        match self.exchange(request).await {
+        self.send_unless_moot(request, pending()).await
+    }
+
+    /// The same of a request that is not to be repeated once `moot` has come: what it asks for was seen to be done.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_unless_moot(
+        &self,
+        request: RestRequest,
+        moot: impl Future<Output = ()>,
+    ) -> Result<RestReply, RestFailure> {
+        match self.exchange_unless_moot(request, moot).await {
             Ok(reply) => Ok(reply.into()),
             Err(failure) => {
                 tracing::debug!(error = %Chain(&failure), "no whole answer from Twilio's REST API");
@@ -63,6 +75,14 @@ impl RestClient {
 
     /// As [`Self::send`], with everything that HTTP tells.
     pub async fn exchange(&self, request: RestRequest) -> Result<Reply, Failure> {
+        self.exchange_unless_moot(request, pending()).await
+    }
+
+    async fn exchange_unless_moot(
+        &self,
+        request: RestRequest,
+        moot: impl Future<Output = ()>,
+    ) -> Result<Reply, Failure> {
         let (total, body_bytes_max) = match request.want {
             Want::Json => (REST_ANSWER_MAX, REST_BODY_BYTES_MAX),
             Want::Audio => (RECORDING_FETCH_MAX, RECORDING_BYTES_MAX),
@@ -71,7 +91,7 @@ impl RestClient {
             tracing::error!(%error, "twilio.api_base gives no usable URL");
             Failure::Connect(error.into())
         })?;
-        self.http.send(request, total, body_bytes_max).await
+        self.http.send_unless_moot(request, total, body_bytes_max, moot).await
     }
 
     fn http_request(&self, request: RestRequest) -> Result<Request<Bytes>, hyper::http::Error> {

@@ -1,6 +1,6 @@
 //! Requests to others over HTTP and HTTPS: pooled, bounded in time and size, redirects never followed.
 
-use std::{error::Error as StdError, fmt, future::pending, io, time::Duration};
+use std::{error::Error as StdError, fmt, future::pending, io, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -118,8 +118,19 @@ impl HttpClient {
         total: Duration,
         body_bytes_max: usize,
     ) -> Result<Reply, Failure> {
+        self.send_unless_moot(request, total, body_bytes_max, pending()).await
+    }
+
+    /// The same of a request that is not to be repeated once `moot` has come: what it asks for was seen to be done.
+    pub async fn send_unless_moot(
+        &self,
+        request: Request<Bytes>,
+        total: Duration,
+        body_bytes_max: usize,
+        moot: impl Future<Output = ()>,
+    ) -> Result<Reply, Failure> {
         let deadline = Instant::now() + total;
-        let answered = timeout_at(deadline, self.respond(request.map(Full::new))).await;
+        let answered = timeout_at(deadline, self.respond(request.map(Full::new), moot)).await;
         let (parts, body) = answered.unwrap_or(Err(Failure::TimedOut))?.into_parts();
         let status = parts.status.as_u16();
         let retry_after = retry_after(&parts.headers, Timestamp::now);
@@ -133,21 +144,34 @@ impl HttpClient {
     /// Sends a request and reads the answer's head within `limit`. Its body, of a size that no memory should hold, is the
     /// caller's to read and to bound.
     pub async fn begin(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Incoming>, Failure> {
-        timeout(limit, self.respond(request.map(Full::new))).await.unwrap_or(Err(Failure::TimedOut))
+        timeout(limit, self.respond(request.map(Full::new), pending())).await.unwrap_or(Err(Failure::TimedOut))
     }
 
     /// The answer's head.
-    async fn respond(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+    async fn respond(
+        &self,
+        request: Request<Full<Bytes>>,
+        moot: impl Future<Output = ()>,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut first = request.clone();
         let mut connection = capture_connection(&mut first);
-        let answer = tokio::select! {
-            answer = self.pooled.request(first) => answer.map_err(failure),
-            () = self.forgotten(&mut connection) => Err(Failure::TimedOut),
+        let mut is_moot = false;
+        let answer = {
+            let (mut asked, mut moot) = (pin!(self.pooled.request(first)), pin!(moot));
+            let mut forgotten = pin!(self.forgotten(&mut connection));
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut asked => break answer.map_err(failure),
+                    () = &mut moot, if !is_moot => is_moot = true,
+                    () = &mut forgotten, if !is_moot => break Err(Failure::TimedOut),
+                }
+            }
         };
         let mark = mark_of(&connection);
         let is_reused = mark.as_ref().is_some_and(Mark::is_set);
         match answer {
-            Err(Failure::Broken(_) | Failure::TimedOut) if is_reused => {
+            Err(Failure::Broken(_) | Failure::TimedOut) if is_reused && !is_moot => {
                 tracing::debug!(host = request.uri().host(), "a reused connection failed: asked again on a fresh one");
                 self.fresh.request(request).await.map_err(failure)
             }

@@ -155,3 +155,19 @@ async fn a_slow_answer_over_a_fresh_connection_has_all_its_time() {
     assert!(matches!(answer, Err(Failure::TimedOut)));
     assert_eq!(began.elapsed(), LONG);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_to_be_done_is_not_asked_for_again_whatever_becomes_of_its_connection() {
+    const SILENT: &[&[Act]] = &[&[Act::Answer(FINE), Act::Silent], &[Act::Answer(FINE)]];
+    const HANGS: &[&[Act]] = &[&[Act::Answer(FINE), Act::Hangs], &[Act::Answer(FINE)]];
+    for acts in [SILENT, HANGS] {
+        let (uri, seen) = peer(acts).await;
+        let client = client().with_reused_answer_max(IMPATIENT);
+        post(&client, &uri, "").await.unwrap();
+        settle().await;
+        let request = Request::post(&uri).body(Bytes::new()).unwrap();
+        let answer = client.send_unless_moot(request, LONG, 1_000, std::future::ready(())).await;
+        assert!(matches!(answer, Err(Failure::TimedOut | Failure::Broken(_))), "{answer:?}");
+        assert_eq!(seen.lock().unwrap().len(), 2, "the second connection was not needed");
+    }
+}
