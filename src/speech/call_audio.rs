@@ -138,6 +138,10 @@ impl CallAudio {
                     }
                     cursor.part = Part::Recording;
                 }
+                Err(error) if to_come != ToCome::Nothing => {
+                    tracing::debug!(call_sid = %self.call_sid, part = ?cursor.part, %error, "audio is read again later");
+                    return Next::NotYet(cursor);
+                }
                 Err(error) => {
                     tracing::warn!(call_sid = %self.call_sid, part = ?cursor.part, %error, "audio cannot be transcribed");
                     cursor.is_whole = false;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{
     call_audio::{CallAudio, Cursor, End, Spoken, ToCome},
     marks::{self, UNHEARD},
-    mask::mask_digits,
+    mask::{Ends, mask_digits},
     recognizer::{Segment, Transcript},
 };
 use crate::limits::{FOLLOWED_KEPT, LAST_WORDS_CHARS_MAX, UTTERANCE_TEXT_BYTES_MAX};
@@ -114,7 +114,7 @@ impl Hearing {
         }
         let mut pieces = self.segments[self.segments.len().saturating_sub(PIECES_READ)..].to_vec();
         if is_masked {
-            mask_digits(&mut pieces);
+            mask_digits(&mut pieces, Ends::Open);
         }
         let mut words: Vec<&str> = pieces.iter().flat_map(|piece| piece.text.split_whitespace()).collect();
         let (mut length, all) = (0, words.len());
@@ -130,19 +130,23 @@ impl Hearing {
     }
 
     pub(super) fn tell(self, End { is_whole, marks }: &End, is_masked: bool) {
-        let mut segments = marks::insert(self.segments, marks);
-        let has_words = segments.iter().any(|segment| segment.text != UNHEARD);
-        let text = match (has_words, *is_whole && !self.is_anything_unheard && !marks::has_gap(marks)) {
+        let mut said = self.segments;
+        if is_masked {
+            mask_digits(&mut said, Ends::Closed);
+        }
+        let has_words = said.iter().any(|segment| segment.text != UNHEARD);
+        let is_all_heard = *is_whole && !self.is_anything_unheard && !marks::has_gap(marks);
+        let mut segments = marks::insert(said, marks);
+        let text = match (has_words, is_all_heard) {
             (true, _) => {
                 if !is_whole {
                     let end_ms = segments.last().map_or(0, |last| last.end_ms);
                     segments.push(Segment { start_ms: end_ms, end_ms, text: UNHEARD.to_owned() });
                 }
-                if is_masked {
-                    mask_digits(&mut segments);
-                }
                 CallText::Words { engine: self.engine, segments }
             }
+            // Keys alone.
+            (false, true) if !segments.is_empty() => CallText::Words { engine: self.engine, segments },
             (false, true) => CallText::NoSpeech { engine: self.engine },
             (false, false) => CallText::Unusable,
         };

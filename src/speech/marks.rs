@@ -23,6 +23,9 @@ pub const UNHEARD: &str = "[…]";
 /// Less than a syllable that is missing does not show in the text.
 const GAP_TOLD_MIN: Duration = Duration::from_millis(200);
 
+/// No gap is read as a longer one (49 days): timestamps are the peer's.
+const GAP_READ_MAX_MS: u128 = u32::MAX as u128;
+
 /// Stands for a key that is nobody's business.
 pub const MASKED_KEY: char = '•';
 
@@ -127,7 +130,7 @@ fn read_line(line: &str) -> Option<Marked> {
     let mark = match kind {
         "key" if value.chars().eq([MASKED_KEY]) => Mark::Key(MASKED_KEY),
         "key" if value.len() == 1 => Mark::key(value.chars().next()?)?,
-        "gap" => Mark::Gap(Duration::from_millis(value.parse::<u32>().ok()?.into())),
+        "gap" => Mark::Gap(Duration::from_millis(value.parse::<u128>().ok()?.min(GAP_READ_MAX_MS) as u64)),
         _ => return None,
     };
     words.next().is_none().then_some(Marked { at: at.parse().ok()?, mark })
@@ -207,6 +210,9 @@ mod tests {
         fs::write(&path, text + "x key 1\n1 key\n1 key 12\n1 key é\n1 gap -1\n1 beep 2\n1 gap 1 2\n\n\u{0}\n9 gap 24")
             .unwrap();
         assert_eq!(read(folder.path(), call, 1).unwrap(), marks);
+        fs::write(&path, Marked { at: 1, mark: Mark::Gap(Duration::MAX) }.to_string()).unwrap();
+        let longest = Mark::Gap(Duration::from_millis(u32::MAX.into()));
+        assert_eq!(read(folder.path(), call, 1).unwrap(), [Marked { at: 1, mark: longest }]);
         fs::write(&path, [0xff; 9]).unwrap();
         assert_eq!(read(folder.path(), call, 1).unwrap(), []);
     }

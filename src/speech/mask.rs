@@ -10,8 +10,8 @@ use super::recognizer::Segment;
 const DIGITS_MIN: usize = 6;
 const MASK: char = '•';
 
-/// Signs and words that stand within a number.
-const WITHIN: &[&str] = &["-", "–", "/", "+", "and"];
+/// Words that stand within a number; so does every sign.
+const WITHIN: &[&str] = &["and"];
 
 #[rustfmt::skip]
 const UNITS: &[&str] = &[
@@ -43,8 +43,17 @@ enum Part {
     Other,
 }
 
+/// What is known of a text's ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// It is whole.
+    Closed,
+    /// It goes on at both of them: digits there may be part of a long number, and are masked however few they are.
+    Open,
+}
+
 /// Puts [`MASK`] in place of each digit, and of each word that stands for digits, of every such number.
-pub fn mask_digits(segments: &mut [Segment]) {
+pub fn mask_digits(segments: &mut [Segment], ends: Ends) {
     let words: Vec<(usize, Part)> = segments
         .iter()
         .enumerate()
@@ -54,7 +63,8 @@ pub fn mask_digits(segments: &mut [Segment]) {
     let mut begin = 0;
     while begin < words.len() {
         let length = words[begin..].iter().take_while(|(_, part)| *part != Part::Other).count();
-        if digits_of(&words[begin..begin + length]) >= DIGITS_MIN {
+        let is_at_an_end = ends == Ends::Open && (begin == 0 || begin + length == words.len());
+        if is_at_an_end || digits_of(&words[begin..begin + length]) >= DIGITS_MIN {
             masked[begin..begin + length].fill(true);
         }
         begin += length + 1;
@@ -96,7 +106,7 @@ fn part_of(word: &str) -> Part {
     // Engines write both `twenty-three` and `five-five-five`.
     let parts: Vec<Part> = bare.split(['-', '–']).map(word_part).collect();
     match parts[..] {
-        _ if WITHIN.contains(&word) || WITHIN.contains(&&bare[..]) => Part::Sign,
+        _ if bare.is_empty() || WITHIN.contains(&&bare[..]) => Part::Sign,
         [one] => one,
         [Part::Tens, Part::Digits(1)] => Part::Digits(2),
         _ if parts.iter().all(|part| matches!(part, Part::Digits(_))) => Part::Digits(parts.len()),
@@ -131,7 +141,7 @@ mod tests {
     fn masked(texts: &[&str]) -> Vec<String> {
         let segment = |text: &&str| Segment { start_ms: 0, end_ms: 9, text: (*text).to_owned() };
         let mut segments: Vec<_> = texts.iter().map(segment).collect();
-        mask_digits(&mut segments);
+        mask_digits(&mut segments, Ends::Closed);
         segments.into_iter().map(|segment| segment.text).collect()
     }
 
@@ -176,5 +186,15 @@ mod tests {
     fn a_number_that_is_said_in_pieces_is_one() {
         assert_eq!(masked(&["it is 052", "123", "thank you 12"]), ["it is •••", "•••", "thank you 12"]);
         assert_eq!(masked(&["052", "", "12"]), ["052", "", "12"]);
+        assert_eq!(masked(&["it is 39021", "[…]", "4587."]), ["it is •••••", "[…]", "••••."]);
+        assert_eq!(masked(&["052 ,", "… 123 45"]), ["••• ,", "… ••• ••"]);
+    }
+
+    #[test]
+    fn a_text_that_goes_on_shows_no_digit_that_a_long_number_may_begin_or_end_with() {
+        let segment = |text: &str| Segment { start_ms: 0, end_ms: 9, text: text.to_owned() };
+        let mut segments = ["4587 is it", "at 10 for 3 people, my number is 45", "80"].map(segment);
+        mask_digits(&mut segments, Ends::Open);
+        assert_eq!(segments.map(|segment| segment.text), ["•••• is it", "at 10 for 3 people, my number is ••", "••"]);
     }
 }

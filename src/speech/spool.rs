@@ -21,6 +21,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use self::writer::Writer;
@@ -144,6 +145,7 @@ impl SpoolPort {
             chunk: Vec::new(),
             marks: Vec::new(),
             marks_left: MARKS_PER_STREAM_MAX,
+            more_missing: Duration::ZERO,
             lost: 0,
             state: Arc::new(FileState::of(self.open.open(call_sid))),
         }
@@ -178,6 +180,8 @@ pub struct SpoolFile {
     /// By the bytes of the chunk before each.
     marks: Vec<Marked>,
     marks_left: usize,
+    /// Gaps beyond those that have a mark.
+    more_missing: Duration,
     /// Bytes that are missing before the chunk.
     lost: u64,
     state: Arc<FileState>,
@@ -200,11 +204,16 @@ impl SpoolFile {
         }
     }
 
-    /// Notes a key or a gap behind what was appended so far; beyond [`MARKS_PER_STREAM_MAX`] nothing.
+    /// Notes a key or a gap behind what was appended so far; beyond [`MARKS_PER_STREAM_MAX`] only how much is missing in
+    /// all, at the end.
     pub fn mark(&mut self, mark: Mark) {
-        if let Some(left) = self.marks_left.checked_sub(1) {
-            self.marks_left = left;
-            self.marks.push(Marked { at: self.chunk.len() as u64, mark });
+        match (self.marks_left.checked_sub(1), mark) {
+            (Some(left), mark) => {
+                self.marks_left = left;
+                self.marks.push(Marked { at: self.chunk.len() as u64, mark });
+            }
+            (None, Mark::Gap(length)) => self.more_missing = self.more_missing.saturating_add(length),
+            (None, Mark::Key(_)) => {}
         }
     }
 
@@ -234,6 +243,9 @@ impl SpoolFile {
 
 impl Drop for SpoolFile {
     fn drop(&mut self) {
+        if !self.more_missing.is_zero() {
+            self.marks.push(Marked { at: self.chunk.len() as u64, mark: Mark::Gap(self.more_missing) });
+        }
         if !self.chunk.is_empty() || !self.marks.is_empty() {
             self.hand_over();
         }
@@ -295,11 +307,7 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        os::unix::fs::PermissionsExt,
-        sync::mpsc::Receiver,
-        time::{Duration, Instant},
-    };
+    use std::{os::unix::fs::PermissionsExt, sync::mpsc::Receiver, time::Instant};
 
     use super::*;
     use crate::{
@@ -527,10 +535,12 @@ mod tests {
         let (port, thread) = start(store.path());
         let mut file = open(&port, 1, 1);
         file.append(&[0xff; 160]);
-        (0..3 * MARKS_PER_STREAM_MAX).for_each(|_| file.mark(Mark::Gap(Duration::from_secs(4_000))));
+        (0..3 * MARKS_PER_STREAM_MAX).for_each(|_| file.mark(Mark::Gap(Duration::from_secs(2))));
         drop((file, port));
         thread.join().unwrap();
         let marks = marks::read(store.path(), CallSid::from_number(1), 1).unwrap();
-        assert_eq!(marks.len(), MARKS_PER_STREAM_MAX);
+        assert_eq!(marks.len(), MARKS_PER_STREAM_MAX + 1);
+        let rest = Duration::from_secs(2) * 2 * MARKS_PER_STREAM_MAX as u32;
+        assert_eq!(marks.last().unwrap().mark, Mark::Gap(rest), "how much is missing in all");
     }
 }

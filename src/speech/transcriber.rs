@@ -293,6 +293,7 @@ impl Transcriber {
             }
             Came::Text { engine, spoken, transcript } => {
                 hearing.take(&spoken, transcript);
+                self.view.send_if_modified(|view| view.name.replace(engine.clone()).as_ref() != Some(&engine));
                 (hearing.cursor, hearing.engine) = (spoken.then, engine);
                 if let Some(words) = hearing.last_words(self.mask_digits) {
                     self.live.send_modify(|live| _ = live.insert(call_sid, words));
@@ -382,9 +383,10 @@ impl Transcriber {
         };
         // Before it is known whether one is open.
         let opened = self.streams.opened();
+        let is_open = self.streams.is_open(call_sid);
         let to_come = match () {
             () if hearing.reply.is_some() => ToCome::Nothing,
-            () if self.streams.is_open(call_sid) => ToCome::Sound,
+            () if is_open => ToCome::Sound,
             () => ToCome::Streams,
         };
         let (audio, cursor, engine) = (hearing.audio.clone(), hearing.cursor.clone(), self.engine.clone());
@@ -400,7 +402,8 @@ impl Transcriber {
             match next {
                 Next::Utterance(spoken) => hear(spoken, &engine).await,
                 Next::NotYet(cursor) => Came::NotYet { cursor, to_come },
-                Next::End(end) => Came::End(end),
+                // One that is not on the disk by now is not waited for, and not called whole.
+                Next::End(end) => Came::End(End { is_whole: end.is_whole && !is_open, ..end }),
             }
         });
         self.asked.insert(task.id(), call_sid);

@@ -5,8 +5,8 @@
 //!   up.
 //! - An engine that fails is left alone by its [`Circuit`], and what was asked is asked again: nothing is lost by it. Whether
 //!   it is back is tried with a sound of our own, never with a caller's, which may be what brought it down.
-//! - What it fails at, or refuses, again and again while it answers others is asked ever more seldom, and in the end skipped,
-//!   lest one sound bring it down for ever. One that refuses everything has a wrong setting, and is waited for.
+//! - What it fails at, or refuses, again and again while it answers others is asked ever more seldom, and when its call is
+//!   over in the end skipped, lest one sound bring it down for ever. One that refuses everything has a wrong setting, and is waited for.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -171,6 +171,10 @@ impl Transcription {
             (job.blame, job.answers_then) = (job.blame + 1, answers);
             // The first time it may have been the engine's own bad moment.
             job.not_before = job.blame.checked_sub(2).map(|times| now + SUSPECT_PAUSE * 2_u32.saturating_pow(times));
+        }
+        if job.goes_on {
+            // The engine may be overrun by the calls of this moment: nothing is given up before they are over.
+            job.blame = job.blame.min(UTTERANCE_FAILURES_MAX - 1);
         }
         if job.blame >= UTTERANCE_FAILURES_MAX {
             job.settled();
@@ -555,5 +559,29 @@ mod tests {
         assert_eq!(drain(&mut desk), asks(&[1]), "what it failed at is asked again");
         desk.handle_not_yet(call(1), at);
         assert_eq!(desk.silent_since(), None);
+    }
+
+    #[test]
+    fn nothing_is_skipped_while_its_call_goes_on() {
+        let (mut now, mut desk) = (Instant::now(), Transcription::new(1));
+        desk.handle_followed(call(1), now);
+        desk.handle_followed(call(2), now);
+        let mut failed = 0;
+        while failed < 3 * UTTERANCE_FAILURES_MAX {
+            match desk.poll_output() {
+                Some(Output::Ask(one)) if one == call(1) => {
+                    failed += 1;
+                    desk.handle_failure(one, &RecognizerError::TimedOut, now);
+                }
+                Some(Output::Ask(one)) => desk.handle_answer(one, now),
+                Some(Output::Probe) => desk.handle_probed(Ok(()), now),
+                Some(Output::Skip(one)) => panic!("{one} is skipped"),
+                None => {
+                    (now, _) = desk.poll_timeout().expect("something is to be done");
+                    desk.handle_timeout(now);
+                }
+            }
+            now += Duration::from_millis(1);
+        }
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! | the call | its audio |
 //! | --- | --- |
-//! | lives, waits for its recording, or is unsynced and without text | stays: it is the only copy |
+//! | lives, waits for its recording, or is unsynced and without all of its text | stays: it is the only copy |
 //! | has its text, or an engine heard nobody | goes at once, or after `keep`; earlier where `max_bytes` is reached, the oldest first |
-//! | has a text that leaves something out, or is silent by the level of its sound alone | stays for `keep` and `max_age`; where `max_bytes` is reached it goes after those that have their text |
+//! | is synced with a text that leaves something out, or is silent by the level of its sound alone | stays for `keep` and `max_age`; where `max_bytes` is reached it goes after those that have their text |
 //! | is synced without text | stays for `keep` and `max_age`: without an engine that is all there will be |
 //! | is not known | stays for `max_age` |
 //!
@@ -102,8 +102,9 @@ pub fn judge(rules: &Audio, files: &[Shelved], free_bytes: u64) -> Verdict {
     // Some room is made, not only what is missing: else every chunk would cost a look.
     let aim = rules.max_bytes - rules.max_bytes / 64;
     if verdict.bytes > aim {
-        let of = |text| kept.iter().filter(move |file| file.standing.text() == Some(text));
-        for file in of(Text::Heard).chain(of(Text::Partly)) {
+        let of = |wanted: fn(Standing) -> bool| kept.iter().filter(move |file| wanted(file.standing));
+        let is_heard = |standing| matches!(standing, Standing::Unsynced(Text::Heard) | Standing::Done(Text::Heard));
+        for file in of(is_heard).chain(of(|standing| standing == Standing::Done(Text::Partly))) {
             if verdict.bytes <= aim {
                 break;
             }
@@ -115,22 +116,12 @@ pub fn judge(rules: &Audio, files: &[Shelved], free_bytes: u64) -> Verdict {
     verdict
 }
 
-impl Standing {
-    /// What its final record has of it; `None`: there is no such record.
-    fn text(self) -> Option<Text> {
-        match self {
-            Self::Unsynced(text) | Self::Done(text) => Some(text),
-            Self::Live | Self::Waiting | Self::Unknown => None,
-        }
-    }
-}
-
 /// Whether its time is over, however much room there is.
 fn is_over(rules: &Audio, file: &Shelved) -> bool {
     let is_older_than = |longest: Duration| file.age.is_some_and(|age| age > longest);
     match file.standing {
         // The only copy.
-        Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None) => false,
+        Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None | Text::Partly) => false,
         Standing::Unknown => is_older_than(rules.max_age),
         Standing::Unsynced(text) | Standing::Done(text) => match rules.keep {
             KeepAudio::Never => true,
@@ -207,15 +198,15 @@ mod tests {
         // A letter a standing, in the order of `ALL`: goes, or stays.
         for (keep, days, expected) in [
             (UntilTranscribed, Some(1), "ssssgssgs"),
-            (UntilTranscribed, Some(31), "sssgggggg"),
+            (UntilTranscribed, Some(31), "ssssggggg"),
             (UntilTranscribed, None, "ssssgssgs"),
-            (Never, Some(1), "sssgggggs"),
-            (Never, None, "sssgggggs"),
+            (Never, Some(1), "ssssggggs"),
+            (Never, None, "ssssggggs"),
             (For(7 * DAY), Some(6), "sssssssss"),
-            (For(7 * DAY), Some(8), "sssgggggs"),
-            (For(7 * DAY), Some(31), "sssgggggg"),
+            (For(7 * DAY), Some(8), "ssssggggs"),
+            (For(7 * DAY), Some(31), "ssssggggg"),
             (For(7 * DAY), None, "sssssssss"),
-            (For(90 * DAY), Some(31), "sssgggggg"),
+            (For(90 * DAY), Some(31), "ssssggggg"),
         ] {
             let gone: String = ALL
                 .iter()
@@ -259,7 +250,7 @@ mod tests {
         );
         let files = [
             file("old part", Some(5), Standing::Done(Text::Partly)),
-            file("part", Some(4), Standing::Unsynced(Text::Partly)),
+            file("part", Some(9), Standing::Unsynced(Text::Partly)),
             file("text", Some(1), text),
             file("only", Some(6), only_copy),
         ];
@@ -326,7 +317,10 @@ mod tests {
                 .collect();
             let verdict = judge(&rules, &files, free);
             for file in &files {
-                if matches!(file.standing, Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None)) {
+                if matches!(
+                    file.standing,
+                    Standing::Live | Standing::Waiting | Standing::Unsynced(Text::None | Text::Partly)
+                ) {
                     prop_assert!(!verdict.delete.contains(&file.name));
                 }
             }
@@ -334,8 +328,10 @@ mod tests {
             prop_assert_eq!(left, verdict.bytes);
             prop_assert!(verdict.room_bytes <= free && verdict.room_bytes <= max_bytes);
             // What is still too much is nothing that may go.
-            let has_text = |file: &Shelved| file.standing.text().is_some_and(|text| text != Text::None);
-            let may_go = |file: &Shelved| has_text(file) && !verdict.delete.contains(&file.name);
+            let has_text = |standing| {
+                matches!(standing, Standing::Unsynced(Text::Heard) | Standing::Done(Text::Heard | Text::Partly))
+            };
+            let may_go = |file: &Shelved| has_text(file.standing) && !verdict.delete.contains(&file.name);
             prop_assert!(verdict.bytes <= max_bytes || !files.iter().any(may_go));
         }
     }

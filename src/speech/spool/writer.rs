@@ -190,10 +190,14 @@ impl Open {
     fn sync(&mut self) {
         if self.unsynced_since.take().is_some()
             && let Place::On(file) = &self.file
-            && let Err(error) = file.sync_all().and_then(|()| self.marks.sync())
+            && let Err(error) = file.sync_all()
         {
             let Of { call_sid, stream_sid, .. } = self.of;
             tracing::warn!(%call_sid, %stream_sid, %error, "audio may not be safe on disk");
+        }
+        if let Err(error) = self.marks.sync() {
+            let Of { call_sid, stream_sid, .. } = self.of;
+            tracing::warn!(%call_sid, %stream_sid, %error, "keys and gaps may not be safe on disk");
         }
     }
 }
