@@ -358,6 +358,21 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_while_the_call_lasts_is_read_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{}.1.ulaw", CallSid::from_number(CALL)));
+        fs::create_dir(&path).unwrap();
+        let (live, mut found) = (audio(folder.path(), None), Vec::new());
+        let next = go_on(&live, Cursor::begin(), ToCome::Sound, &mut found);
+        let Next::NotYet(cursor) = next else { panic!("{next:?}") };
+        fs::remove_dir(&path).unwrap();
+        spool(folder.path(), 1, &voice(1));
+        let next = go_on(&live, cursor, ToCome::Nothing, &mut found);
+        assert!(matches!(next, Next::End(End { is_whole: true, .. })), "{next:?}");
+        assert_eq!(found, [(0, 1_000)]);
+    }
+
+    #[test]
     fn marks_are_on_the_same_scale_of_time() {
         let folder = tempfile::tempdir().unwrap();
         let call_sid = CallSid::from_number(CALL);

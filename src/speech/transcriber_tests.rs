@@ -318,3 +318,14 @@ async fn keys_make_no_text_of_a_call_that_nobody_could_write_down() {
     let segments = vec![segment(2_000, 2_000, "[DTMF 5]")];
     assert_eq!(this.text(CallSid::from_number(1)).await, CallText::Words { engine: "none".into(), segments });
 }
+
+#[tokio::test]
+async fn a_stream_that_is_not_on_the_disk_when_its_call_is_over_is_not_called_whole() {
+    let this = Office::with([Answer::Text("hello".into())]);
+    let mut stream = this.stream(1);
+    stream.append(&encode(&[voice(1), silence(5)].concat()));
+    this.asked(1).await;
+    let segments = vec![segment(0, 1_480, "hello"), segment(1_480, 1_480, UNHEARD)];
+    assert_eq!(this.text(CallSid::from_number(1)).await, CallText::Words { engine: "scripted".into(), segments });
+    drop(stream);
+}
