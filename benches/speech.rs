@@ -6,18 +6,28 @@
 //! system. Judged are frames that come as fast as they are taken: they cost a tenth of those at the pace of speech, most of
 //! which goes to waking the process, so that what is added to each shows ten times as much, and two boxes alike differ by
 //! 1 % and not by 7 %. The others are told, and beside them what it costs when an engine answers at once: then each
-//! utterance is read from the disk and sent to it, which is a question's work and not a frame's.
+//! utterance is read from the disk and sent to it, which is a question's work and not a frame's. Told too is what it costs
+//! to follow a call on the disk, a second of it at a time, for each frame.
 
 use std::{
     error::Error,
+    fs::File,
+    io::Write,
     process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use kolbox::{
+    speech::{
+        audio::{FRAME_SAMPLES, encode, tone},
+        call_audio::{CallAudio, Cursor, Next, ToCome},
+    },
+    twilio::sid::CallSid,
+};
 use tokio::{
     io::{AsyncReadExt, BufReader},
     net::TcpListener,
@@ -55,6 +65,8 @@ const POURING: usize = 8;
 /// Of each stream in a round at the pace of speech: ten seconds, for the kernel tells CPU time in hundredths.
 const SPOKEN: u32 = 500;
 const SPEAKING: usize = 64;
+/// Seconds of a call that is followed.
+const FOLLOWED: usize = 300;
 
 #[derive(Clone, Copy)]
 enum Pace {
@@ -115,8 +127,31 @@ fn measure() -> Result<bool, Failure> {
         println!(
             "the engine that says nothing was asked {unanswered} times in all, the one that answers {answered} times"
         );
+        println!("to follow a caller who speaks costs {:.0} ns a frame", follow()?.as_nanos());
         Ok(is_cheap)
     })
+}
+
+/// Reads a call as the transcriber does while it lasts: each second what has come to its file. The median of the looks,
+/// for each frame.
+fn follow() -> Result<Duration, Failure> {
+    let (folder, call_sid) = (tempfile::tempdir()?, CallSid::from_number(1));
+    let audio = CallAudio { folder: folder.path().into(), call_sid, recording: None };
+    let second = encode(&tone(300.0, Duration::from_secs(1), 0.3));
+    let mut file = File::create(folder.path().join(format!("{call_sid}.1.ulaw")))?;
+    let (mut cursor, mut looks) = (Cursor::begin(), Vec::new());
+    for _ in 0..FOLLOWED {
+        file.write_all(&second)?;
+        let begun = Instant::now();
+        cursor = match audio.next(cursor, ToCome::Sound) {
+            Next::NotYet(cursor) => cursor,
+            Next::Utterance(spoken) => spoken.then,
+            Next::End(_) => return Err("a call that goes on has no end".into()),
+        };
+        looks.push(begun.elapsed());
+    }
+    looks.sort_unstable();
+    Ok(looks[looks.len() / 2] / (second.len() / FRAME_SAMPLES) as u32)
 }
 
 /// An engine on loopback that takes every question.
