@@ -66,7 +66,7 @@ pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>)
     rated.filter(|(distance, _)| *distance <= tolerance).min().map(|(_, candidate)| candidate)
 }
 
-/// `[tls]` is [public.tls]; `[twillio]` is [twilio].
+/// `[tls]` is `[public.tls]`; `[twillio]` is `[twilio]`.
 fn similar_section(name: &str, keys: &[Key]) -> Option<&'static str> {
     let sections = sections(keys);
     let same_end = sections.iter().find(|section| section.rsplit('.').next() == Some(name)).copied();

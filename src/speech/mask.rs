@@ -52,7 +52,7 @@ pub enum Ends {
     Open,
 }
 
-/// Puts [`MASK`] in place of each digit, and of each word that stands for digits, of every such number.
+/// Puts `MASK` in place of each digit, and of each word that stands for digits, of every such number.
 pub fn mask_digits(segments: &mut [Segment], ends: Ends) {
     let words: Vec<(usize, Part)> = segments
         .iter()

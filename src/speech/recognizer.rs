@@ -120,7 +120,7 @@ pub enum RecognizerError {
     Broken,
     /// The deadline came first.
     TimedOut,
-    /// There is nothing in it, or more than [`RECOGNIZED_AUDIO_MAX`](crate::limits::RECOGNIZED_AUDIO_MAX).
+    /// There is nothing in it, or more than [`RECOGNIZED_AUDIO_MAX`].
     Length(Duration),
 }
 

@@ -4,8 +4,9 @@
 //! A file is `<CallSid>.<part>.ulaw`: bare μ-law at 8 kHz, a part for each stream of the call, counted from 1 across
 //! restarts. A part for each stream and not one file a call, since the streams of a call that was taken over write at the
 //! same time for a moment: one file would mix them. There is no header and there are no frames: a file that ends anywhere
-//! is sound, and its name alone says whose it is. Keys and gaps are in a file of their own beside it. Each file is brought to the disk every [`SPOOL_SYNC_EVERY`] and at its
-//! end, by the same thread, which nobody on the way of a frame ever waits for.
+//! is sound, and its name alone says whose it is. Keys and gaps are in a file of their own beside it. Each file is brought
+//! to the disk every [`SPOOL_SYNC_EVERY`](crate::limits::SPOOL_SYNC_EVERY) and at its end, by the same thread, which nobody
+//! on the way of a frame ever waits for.
 
 mod writer;
 

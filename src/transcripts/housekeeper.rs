@@ -1,7 +1,7 @@
 //! The housekeeper's task: looks after the audio folder, finds recordings that nobody knows, and has those deleted at
 //! Twilio that are not needed any more.
 //!
-//! It decides nothing: [`shelf`](super::shelf), [`CatchUp`] and [`Deletions`] do. It runs beside the keeper, is told what
+//! It decides nothing: [`shelf`], [`CatchUp`] and [`Deletions`] do. It runs beside the keeper, is told what
 //! that knows, and never holds it up; it ends with it.
 
 use std::{

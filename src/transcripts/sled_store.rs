@@ -3,8 +3,8 @@
 //! sled's own `flush` calls `sync_file_range`, which leaves a drive's cache alone: of records that were acknowledged
 //! after it alone, power cuts lost one in six. With `fsync` on a second handle to the same file they lost none.
 //!
-//! In the store's directory: `records` (sled's), `records.mark` ([`ledger`]), `ballast`, and `records.damaged-*`
-//! ([`quarantine`]).
+//! In the store's directory: `records` (sled's), `records.mark` (`ledger`), `ballast`, and `records.damaged-*`
+//! (`quarantine`).
 
 use std::{fs::File, path::PathBuf};
 

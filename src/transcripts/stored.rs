@@ -2,7 +2,7 @@
 //!
 //! A part is `version (1) | part (2) | parts (2) | sequence (8) | CRC-32 (4) | bytes of the piece (2) | piece`, numbers
 //! big-endian; the checksum covers all the rest of the part. Its pieces are the JSON `{"state": …, "record": …}`, packed
-//! ([`super::packing`]). Longer records are cut into parts because sled moves large values into files of their own, which
+//! (`packing`). Longer records are cut into parts because sled moves large values into files of their own, which
 //! it never syncs.
 //!
 //! In form 1 a part had no length, and its pieces were the JSON itself.
