@@ -31,12 +31,10 @@ use kolbox::{
 use tokio::{
     io::{AsyncReadExt, BufReader},
     net::TcpListener,
-    task::JoinSet,
-    time::sleep,
 };
 
 use self::{
-    line::{FRAME, Line},
+    line::{Line, Pace, speak},
     paired::Timed,
     process::cpu_time,
     support::{gateway::Gateway, phone::Phone, wire::Wire},
@@ -67,13 +65,6 @@ const SPOKEN: u32 = 500;
 const SPEAKING: usize = 64;
 /// Seconds of a call that is followed.
 const FOLLOWED: usize = 300;
-
-#[derive(Clone, Copy)]
-enum Pace {
-    Unbounded,
-    /// One frame each 20 ms.
-    Speech,
-}
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -219,23 +210,7 @@ impl Side {
     async fn round(&mut self, pace: Pace, frames: u32) -> Result<(), Failure> {
         let before = self.cpu_time()?;
         let streams = self.lines.len() as u32;
-        let mut talking = JoinSet::new();
-        for (nth, mut line) in (0..).zip(self.lines.drain(..)) {
-            talking.spawn(async move {
-                match pace {
-                    Pace::Unbounded => line.pour(frames).await?,
-                    Pace::Speech => {
-                        // Calls begin at any moment: the streams' frames are not sent all at once.
-                        sleep(FRAME * nth / streams).await;
-                        line.talk(frames).await?;
-                    }
-                }
-                Ok::<_, Failure>(line)
-            });
-        }
-        while let Some(line) = talking.join_next().await {
-            self.lines.push(line??);
-        }
+        speak(&mut self.lines, pace, frames).await?;
         self.timed.add(self.cpu_time()? - before, frames * streams);
         Ok(())
     }

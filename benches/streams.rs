@@ -11,11 +11,10 @@ use std::{
 };
 
 use kolbox::limits::CALLS_MAX;
-use tokio::{task::JoinSet, time::sleep};
 
 use self::{
     bare::Bare,
-    line::{FRAME, Line},
+    line::{FRAME, Line, Pace, speak},
     paired::Timed,
     process::cpu_time,
     support::{figures, gateway::Gateway, phone::Phone, wire::Wire},
@@ -43,14 +42,6 @@ const SPOKEN: u32 = 200;
 const SPOKEN_ROUNDS: u32 = 5;
 /// 20 ms of μ-law.
 const FRAME_BYTES: u32 = 160;
-
-#[derive(Clone, Copy)]
-enum Pace {
-    /// As fast as frames are taken.
-    Unbounded,
-    /// One frame each 20 ms.
-    Speech,
-}
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -145,32 +136,6 @@ async fn compare(streams: usize, pace: Pace) -> Result<bool, Failure> {
 /// Every stream's frames, and the CPU time that they took the process.
 async fn round(lines: &mut Vec<Line>, pace: Pace, frames: u32, process_id: u32) -> Result<Duration, Failure> {
     let before = cpu_time(process_id)?;
-    let streams = lines.len() as u32;
-    let mut talking = JoinSet::new();
-    for (nth, mut line) in (0..).zip(lines.drain(..)) {
-        talking.spawn(async move {
-            match pace {
-                Pace::Unbounded => line.pour(frames).await?,
-                Pace::Speech => {
-                    // Calls begin at any moment: the streams' frames are not sent all at once.
-                    sleep(FRAME * nth / streams).await;
-                    line.talk(frames).await?;
-                }
-            }
-            Ok::<_, Failure>(line)
-        });
-    }
-    while let Some(line) = talking.join_next().await {
-        lines.push(line??);
-    }
+    speak(lines, pace, frames).await?;
     Ok(cpu_time(process_id)? - before)
-}
-
-impl Pace {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Unbounded => "as fast as they are taken",
-            Self::Speech => "at the pace of speech",
-        }
-    }
 }

@@ -10,7 +10,10 @@ use kolbox::{
         sid::{AccountSid, CallSid, StreamSid},
     },
 };
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Bytes, Message, Utf8Bytes},
@@ -29,6 +32,50 @@ const MESSAGES: u64 = 500;
 /// So many frames of each second are speech, the others the pause behind it.
 const SPOKEN: u64 = 35;
 const SETTLE_MAX: Duration = Duration::from_secs(60);
+
+/// How fast frames are sent.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// As fast as they are taken.
+    Unbounded,
+    /// One each 20 ms.
+    Speech,
+}
+
+impl Pace {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unbounded => "as fast as they are taken",
+            Self::Speech => "at the pace of speech",
+        }
+    }
+}
+
+/// So many frames of each line, of all at once; returns once all were read.
+///
+/// # Errors
+/// A stream broke. It is not among the lines any more, nor are those behind it.
+pub async fn speak(lines: &mut Vec<Line>, pace: Pace, frames: u32) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let streams = lines.len() as u32;
+    let mut talking = JoinSet::new();
+    for (nth, mut line) in (0..).zip(lines.drain(..)) {
+        talking.spawn(async move {
+            match pace {
+                Pace::Unbounded => line.pour(frames).await?,
+                Pace::Speech => {
+                    // Calls begin at any moment: the streams' frames are not sent all at once.
+                    sleep(FRAME * nth / streams).await;
+                    line.talk(frames).await?;
+                }
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(line)
+        });
+    }
+    while let Some(line) = talking.join_next().await {
+        lines.push(line??);
+    }
+    Ok(())
+}
 
 pub struct Line {
     socket: WebSocketStream<Secure>,

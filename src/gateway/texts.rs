@@ -124,3 +124,25 @@ fn heard(text: CallText) -> Heard {
         CallText::Unusable => Heard::Unusable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        speech::{hearing::NOBODY, marks::UNHEARD},
+        transcripts::record::samples::record,
+    };
+
+    /// Two rooms that may not know each other have a word for the same: the records' must be the text's.
+    #[test]
+    fn what_the_transcriber_leaves_out_and_whom_it_did_not_ask_a_record_knows() {
+        let words = |text: &str| {
+            let segments = vec![recognizer::Segment { start_ms: 0, end_ms: 9, text: text.to_owned() }];
+            record(1).with_text(Some(heard(CallText::Words { engine: "whisper".into(), segments })))
+        };
+        assert!(words("hello").is_complete() && words("hello").names_engine());
+        assert!(!words(UNHEARD).is_complete());
+        let nobody = CallText::NoSpeech { engine: NOBODY.to_owned() };
+        assert!(!record(1).with_text(Some(heard(nobody))).names_engine());
+    }
+}

@@ -16,7 +16,7 @@ use crate::limits::{FOLLOWED_KEPT, LAST_WORDS_CHARS_MAX, UTTERANCE_TEXT_BYTES_MA
 const PIECES_READ: usize = 16;
 
 /// As the engine's name: none was needed.
-const NOBODY: &str = "none";
+pub(crate) const NOBODY: &str = "none";
 
 /// What a call's audio says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,7 @@ impl Hearing {
         (kept > 0).then_some(LastWords(told))
     }
 
+    /// Tells whoever waits what there is of the text, with what was besides sound among it.
     pub(super) fn tell(self, End { is_whole, marks }: &End, is_masked: bool) {
         let mut said = self.segments;
         if is_masked {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::recognizer::Segment;
+use super::{mask::MASK, recognizer::Segment};
 use crate::{limits::MARKS_FILE_BYTES_MAX, twilio::sid::CallSid};
 
 /// Stands in the text for what is missing, or what the engine could not be brought to write down.
@@ -26,13 +26,10 @@ const GAP_TOLD_MIN: Duration = Duration::from_millis(200);
 /// No gap is read as a longer one (49 days): timestamps are the peer's.
 const GAP_READ_MAX_MS: u128 = u32::MAX as u128;
 
-/// Stands for a key that is nobody's business.
-pub const MASKED_KEY: char = '•';
-
 /// Something besides sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// A key: `0` to `9`, `*`, `#`, `A` to `D`, or [`MASKED_KEY`].
+    /// A key: `0` to `9`, `*`, `#`, `A` to `D`, or [`MASK`].
     Key(char),
     /// So much sound is missing here.
     Gap(Duration),
@@ -48,7 +45,7 @@ impl Mark {
     #[must_use]
     pub fn masked(self) -> Self {
         match self {
-            Self::Key(_) => Self::Key(MASKED_KEY),
+            Self::Key(_) => Self::Key(MASK),
             Self::Gap(_) => self,
         }
     }
@@ -128,7 +125,7 @@ fn read_line(line: &str) -> Option<Marked> {
     let mut words = line.split(' ');
     let (at, kind, value) = (words.next()?, words.next()?, words.next()?);
     let mark = match kind {
-        "key" if value.chars().eq([MASKED_KEY]) => Mark::Key(MASKED_KEY),
+        "key" if value.chars().eq([MASK]) => Mark::Key(MASK),
         "key" if value.len() == 1 => Mark::key(value.chars().next()?)?,
         "gap" => Mark::Gap(Duration::from_millis(value.parse::<u128>().ok()?.min(GAP_READ_MAX_MS) as u64)),
         _ => return None,

@@ -8,7 +8,8 @@ use super::recognizer::Segment;
 
 /// So many digits one after the other are somebody's number: of an identity card, an account, a telephone.
 const DIGITS_MIN: usize = 6;
-const MASK: char = '•';
+/// Stands for a digit or a key that is nobody's business.
+pub const MASK: char = '•';
 
 /// Words that stand within a number; so does every sign.
 const WITHIN: &[&str] = &["and"];
@@ -52,7 +53,7 @@ pub enum Ends {
     Open,
 }
 
-/// Puts `MASK` in place of each digit, and of each word that stands for digits, of every such number.
+/// Puts [`MASK`] in place of each digit, and of each word that stands for digits, of every such number.
 pub fn mask_digits(segments: &mut [Segment], ends: Ends) {
     let words: Vec<(usize, Part)> = segments
         .iter()

@@ -8,7 +8,7 @@ pub mod decode;
 pub mod endpoint;
 pub mod engine;
 pub mod health;
-mod hearing;
+pub(crate) mod hearing;
 pub mod lazy_engine;
 pub mod marks;
 pub mod mask;

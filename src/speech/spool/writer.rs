@@ -1,4 +1,4 @@
-//! The thread that writes: the only one that ever waits for the disk.
+//! The spool's thread: the only one on the way of a caller's audio that waits for the disk.
 
 use std::{
     collections::BTreeMap,
