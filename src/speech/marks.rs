@@ -77,15 +77,12 @@ pub(super) struct MarksFile {
 
 impl MarksFile {
     /// Appends them.
-    pub(super) fn append(&mut self, path: &Path, marks: &[Marked]) -> io::Result<()> {
-        if marks.is_empty() {
-            return Ok(());
-        }
+    pub(super) fn append(&mut self, path: &Path, marks: impl Iterator<Item = Marked>) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(OpenOptions::new().create(true).append(true).mode(0o600).open(path)?),
         };
-        let lines: String = marks.iter().map(ToString::to_string).collect();
+        let lines: String = marks.map(|mark| mark.to_string()).collect();
         self.is_unsynced = true;
         file.write_all(lines.as_bytes())
     }

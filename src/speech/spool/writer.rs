@@ -111,16 +111,14 @@ impl Writer {
             true => open.write(&self.directory, &chunk.bytes) || chunk.count(&self.losses.disk),
             false => chunk.count(&self.losses.room),
         };
-        let mut marks = chunk.marks;
         if is_written {
             open.unsynced_since.get_or_insert(now);
-            marks.iter_mut().for_each(|marked| marked.at += begin);
-            marks.splice(..0, open.take_loss(begin));
         } else {
             open.lost += chunk.bytes.len() as u64;
-            marks.iter_mut().for_each(|marked| marked.at = begin);
         }
-        open.mark(&self.directory, &marks);
+        let loss = if is_written { open.take_loss(begin) } else { None };
+        let place = |marked: &Marked| Marked { at: begin + if is_written { marked.at } else { 0 }, ..*marked };
+        open.mark(&self.directory, loss.into_iter().chain(chunk.marks.iter().map(place)));
     }
 
     pub(super) fn close_those_over(&mut self) {
@@ -130,8 +128,8 @@ impl Writer {
                 && open.state.handed_over.load(Ordering::Relaxed) <= open.taken;
             if is_over {
                 open.lost = open.state.lost_bytes.load(Ordering::Relaxed).saturating_sub(open.told);
-                let marks: Vec<_> = open.take_loss(open.written).into_iter().collect();
-                open.mark(&self.directory, &marks);
+                let loss = open.take_loss(open.written);
+                open.mark(&self.directory, loss.into_iter());
                 open.sync();
             }
             !is_over
@@ -177,10 +175,13 @@ impl Open {
         (lost > 0).then_some(Marked { at, mark: Mark::Gap(length) })
     }
 
-    fn mark(&mut self, directory: &Path, marks: &[Marked]) {
+    /// Nearly always there are none, and then nothing is done.
+    fn mark(&mut self, directory: &Path, marks: impl Iterator<Item = Marked>) {
+        let mut marks = marks.peekable();
         let Of { call_sid, stream_sid, .. } = self.of;
         // What has no sound on the disk has no place for marks.
         if self.part > 0
+            && marks.peek().is_some()
             && let Err(error) = self.marks.append(&marks::path(directory, call_sid, self.part), marks)
         {
             tracing::warn!(%call_sid, %stream_sid, %error, "keys and gaps of a stream are not kept");
