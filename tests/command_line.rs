@@ -175,11 +175,11 @@ fn transcripts_are_read_without_anything_that_only_a_gateway_needs() {
 #[test]
 fn a_newer_kolboxs_store_is_refused_by_the_whole_program_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    drop(SledStore::open(folder.path()).unwrap());
     let ledger = b"\x63 in a form that nobody knows yet";
-    let tree = sled::open(folder.path().join("records")).unwrap();
-    tree.insert("M", &ledger[..]).unwrap();
-    drop(tree);
+    // Opened once: a program that another test starts just now holds the lock, as its copy, until it runs.
+    let store = sled::open(folder.path().join("records")).unwrap();
+    store.insert("M", &ledger[..]).unwrap();
+    drop(store);
     let environment = [
         ("TWILIO_ACCOUNT_SID", ACCOUNT),
         ("TWILIO_AUTH_TOKEN", TOKEN),
@@ -217,7 +217,9 @@ fn somebody_elses_store_stops_no_call_and_is_told_with_the_remedy() {
     // The other user must reach the program, wherever this repository lies.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("kolbox");
-    fs::copy(env!("CARGO_BIN_EXE_kolbox"), &program).unwrap();
+    // By a process: a file that this one had open for writing cannot be run while a program of another test, being
+    // started just then, still holds its copy of it.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_kolbox")).arg(&program).status().unwrap().success());
     let as_nobody = |command: &[&str]| {
         let mut program = Command::new(&program);
         program.args(command).uid(NOBODY).gid(NOBODY).current_dir(folder.path()).env_clear().envs([
