@@ -9,6 +9,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 #[path = "hostile/dawdlers.rs"]
 mod dawdlers;
+#[path = "hostile/look.rs"]
+mod look;
 #[path = "hostile/memory.rs"]
 mod memory;
 #[path = "hostile/slow.rs"]

@@ -174,6 +174,9 @@ fn request_line(wire: &Wire, method_and_path: &str) -> String {
     format!("{method_and_path} HTTP/1.1\r\nHost: {}\r\n", wire.gateway)
 }
 
+/// Those that cost the box the most while they are there: a body's room, and answers that nobody takes.
+pub const HEAVIEST: [Dawdler; 2] = [Dawdler::DeafReader, Dawdler::DrippedBody];
+
 /// The same number of each kind, by turns.
 pub fn nth(number: usize) -> Dawdler {
     Dawdler::ALL[number % Dawdler::ALL.len()]

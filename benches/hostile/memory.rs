@@ -18,12 +18,13 @@ use tokio::{
 };
 
 use super::{
-    dawdlers::{dawdle_at_most, nth},
+    dawdlers::{Dawdler, HEAVIEST, dawdle_at_most, nth},
+    look::{Look, looks_table},
     strangers::{Met, Stranger, strangers},
 };
 use crate::support::{
-    figures::{self, Table},
-    gateway::{Gateway, Memory},
+    figures,
+    gateway::Gateway,
     phone::{CallError, Phone},
     wire::Wire,
 };
@@ -31,8 +32,8 @@ use crate::support::{
 /// One stranger in so many takes its time; the others are in a hurry.
 const SLOW_ONE_IN: usize = 32;
 /// Of those before the first look all but one in so many, and these first: later the patient ones gather, until nearly
-/// every place is taken by one. So the box was as full before that look as it will be after it, and what was free at the
-/// fullest moment is not taken for growth.
+/// every place is taken by one. The very first are the heaviest kinds, each of them in every place at once: so the box was
+/// as full before that look as it can be after it, and what was free at the fullest moment is not taken for growth.
 const HURRIED_FIRST_ONE_IN: usize = 5;
 /// Who takes its time and is not ended by then leaves.
 const SLOW_MAX: Duration = Duration::from_secs(15);
@@ -69,6 +70,10 @@ pub struct MemoryArguments {
     /// Calls at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     callers: usize,
+    /// The first strangers come by turns as the later ones do, not the heaviest first: what a fullest moment leaves free
+    /// then hides nothing that grows
+    #[arg(long)]
+    by_turns: bool,
 }
 
 /// What happened so far.
@@ -91,17 +96,12 @@ struct Siege {
     strangers: Vec<Stranger>,
     /// So many slow ones come first.
     first_slow: usize,
+    /// The kinds that come before all others, each as often as strangers are there at once.
+    heaviest: &'static [Dawdler],
+    /// Strangers there are at once.
+    at_once: usize,
     tally: Tally,
     begin: Instant,
-}
-
-/// One look at the box.
-struct Look {
-    connections: usize,
-    calls: usize,
-    memory: Memory,
-    records: u64,
-    audio: u64,
 }
 
 /// Measures, and prints. Whether every call was answered as it should be and left its record.
@@ -115,6 +115,8 @@ pub async fn run(arguments: &MemoryArguments, settings: &[(String, String)]) -> 
         phone: Phone::new(wire.clone()),
         strangers: strangers(&wire),
         first_slow: arguments.first - arguments.first / HURRIED_FIRST_ONE_IN,
+        heaviest: if arguments.by_turns { &[] } else { &HEAVIEST },
+        at_once: arguments.strangers.max(1),
         gateway,
         upstream,
         wire,
@@ -182,7 +184,8 @@ impl Siege {
             number => number.is_multiple_of(SLOW_ONE_IN).then_some(number / SLOW_ONE_IN),
         };
         if let Some(slow) = slow {
-            if !dawdle_at_most(nth(slow), self.wire.clone(), SLOW_MAX).await {
+            let dawdler = self.heaviest.get(number / self.at_once).copied().unwrap_or_else(|| nth(slow));
+            if !dawdle_at_most(dawdler, self.wire.clone(), SLOW_MAX).await {
                 self.tally.outstayed.fetch_add(1, Ordering::Relaxed);
             }
             return;
@@ -272,30 +275,4 @@ impl Siege {
 fn take(next: &AtomicUsize, goal: usize) -> Option<usize> {
     let number = next.fetch_add(1, Ordering::Relaxed);
     (number < goal).then_some(number)
-}
-
-fn looks_table(looks: &[Look]) -> Table {
-    let head = ["connections", "calls", "RSS", "of it anonymous", "peak", "descriptors", "threads", "records", "audio"];
-    let mut table = Table::new(&head);
-    for Look { connections, calls, memory, records, audio } in looks {
-        table.row([
-            connections.to_string(),
-            calls.to_string(),
-            figures::size(memory.resident),
-            figures::size(memory.anonymous),
-            figures::size(memory.peak),
-            memory.descriptors.to_string(),
-            memory.threads.to_string(),
-            figures::size(*records),
-            figures::size(*audio),
-        ]);
-    }
-    // The first look is at a box to which nobody has come yet.
-    if let [_, first, .., last] = looks {
-        let (before, after) = (&first.memory, &last.memory);
-        let pairs = [(before.resident, after.resident), (before.anonymous, after.anonymous), (before.peak, after.peak)];
-        let ratios = pairs.map(|(before, after)| figures::ratio(after as f64, before as f64));
-        table.row(["last to first".to_owned(), String::new()].into_iter().chain(ratios));
-    }
-    table
 }
