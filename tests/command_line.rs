@@ -174,9 +174,11 @@ fn transcripts_are_read_without_anything_that_only_a_gateway_needs() {
 /// Nothing of it is read, moved or made anew: only the version that wrote it knows how.
 #[test]
 fn a_newer_kolboxs_store_is_refused_by_the_whole_program_and_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
+    let [folder, ours] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let ledger = b"\x63 in a form that nobody knows yet";
-    // Opened once: a program that another test starts just now holds the lock, as its copy, until it runs.
+    drop(SledStore::open(ours.path()).unwrap());
+    fs::copy(ours.path().join("records.mark"), folder.path().join("records.mark")).unwrap();
+    // A store of its own, opened once: a program that another test is starting holds a copy of its lock until it runs.
     let store = sled::open(folder.path().join("records")).unwrap();
     store.insert("M", &ledger[..]).unwrap();
     drop(store);
